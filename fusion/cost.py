@@ -1,0 +1,22 @@
+"""What a call costs, from measured usage and the operator's prices alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fusion.values import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """US dollars per million tokens."""
+
+    input_per_mtok: float
+    output_per_mtok: float
+
+
+def cost_usd(usage: Usage | None, price: Price | None) -> float | None:
+    """The cost of one call in US dollars, None when its usage or its price is unknown."""
+    if usage is None or price is None:
+        return None
+    return (usage.input_tokens * price.input_per_mtok + usage.output_tokens * price.output_per_mtok) / 1e6

@@ -1,0 +1,151 @@
+"""Everything that can go wrong, as one tree.
+
+    FusionError
+    ├── InvalidRequest            the client asked for something that cannot be served
+    │   └── UnknownModel
+    ├── MemberError               a call to a member ended without a completion
+    │   ├── MemberTimeout         no answer in time
+    │   ├── MemberUnavailable     refused, reset, dead, or not started
+    │   ├── MemberOverloaded      it asked for fewer calls
+    │   ├── MemberUnauthorized    our key or account was refused
+    │   ├── MemberRejected        it does not accept this request
+    │   ├── MalformedReply        what came back is not a reply
+    │   └── EmptyCompletion       a reply without text and without tool calls
+    ├── NoQuorum                  too few candidates to go on
+    ├── InvalidVerdict            the judge model's words hold no verdict
+    └── JudgeInterrupted          the judge model broke off when part of its answer had been sent
+
+Errors cross process boundaries, so each survives a pickle round trip: the message is the only positional argument,
+all else is an attribute. No message holds a key, a prompt, or what a member wrote.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from fusion.values import Candidate, Completion
+
+
+class FusionError(Exception):
+    """Base of the tree. `code` is stable and machine readable, `retryable` says whether the same call may work later."""
+
+    code: ClassVar[str] = "internal_error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class InvalidRequest(FusionError):
+    """The client's request is wrong. `param` is the path of the offending field, such as `messages[0].role`."""
+
+    code = "invalid_request"
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class UnknownModel(InvalidRequest):
+    """`model` is neither a preset nor a member."""
+
+    code = "model_not_found"
+
+
+class MemberError(FusionError):
+    """A call to a member ended without a completion. `member` is its name, where known."""
+
+    code = "member_failed"
+
+    def __init__(self, message: str, *, member: str | None = None) -> None:
+        super().__init__(message)
+        self.member = member
+
+
+class MemberTimeout(MemberError):
+    """The member did not answer in the time it was given."""
+
+    code = "timeout"
+    retryable = True
+
+
+class MemberUnavailable(MemberError):
+    """The member cannot be reached: refused, reset, dead, not started, or answering with a server error."""
+
+    code = "unavailable"
+    retryable = True
+
+
+class MemberOverloaded(MemberError):
+    """The member asks for fewer calls. `retry_after_s` is its own word on when, in seconds, where it gave one."""
+
+    code = "overloaded"
+    retryable = True
+
+    def __init__(self, message: str, *, member: str | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(message, member=member)
+        self.retry_after_s = retry_after_s
+
+
+class MemberUnauthorized(MemberError):
+    """The member's backend refused our key or account."""
+
+    code = "unauthorized"
+
+
+class MemberRejected(MemberError):
+    """The member's backend does not accept this request, such as one longer than its context."""
+
+    code = "rejected"
+
+
+class MalformedReply(MemberError):
+    """What came back is not a reply: not JSON, not the documented shape, or cut off before its end."""
+
+    code = "malformed_reply"
+    retryable = True
+
+
+class EmptyCompletion(MemberError):
+    """The member answered without text and without tool calls."""
+
+    code = "empty_completion"
+    retryable = True
+
+
+class NoQuorum(FusionError):
+    """Too few candidates to go on.
+
+    `candidates` holds every member's outcome; `timed_out` says whether the deadline ended the wait (or else failures
+    made the quorum unreachable).
+    """
+
+    code = "no_quorum"
+    retryable = True
+
+    def __init__(self, message: str, *, candidates: tuple[Candidate, ...] = (), timed_out: bool = False) -> None:
+        super().__init__(message)
+        self.candidates = candidates
+        self.timed_out = timed_out
+
+
+class InvalidVerdict(FusionError):
+    """The judge model's words hold no verdict about the candidates."""
+
+    code = "invalid_verdict"
+
+
+class JudgeInterrupted(FusionError):
+    """The judge model broke off when part of its answer had already been sent, so no other answer can replace it.
+
+    `partial` is that part when it was the deadline that ended it, None when the judge model failed.
+    """
+
+    code = "judge_interrupted"
+    retryable = True
+
+    def __init__(self, message: str, *, partial: Completion | None = None) -> None:
+        super().__init__(message)
+        self.partial = partial

@@ -1,0 +1,70 @@
+"""The one seam to whatever produces tokens.
+
+Anything with this `ask` is a member. Behaviour is added by wrapping one in another; `fusion.testing` has a scripted
+one, and `deployments/` has those that reach a vLLM engine, a remote API, or a replica behind a Serve handle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from fusion.cost import Price
+from fusion.values import Call, Completion, Delta, Message, Sampling
+
+Emit = Callable[[Delta], None]
+
+
+class Member(Protocol):
+    """A named voice in the pool."""
+
+    async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
+        """Answer one call.
+
+        With `emit`, every piece of the answer is handed to it as it comes, and the pieces add up to the completion
+        that is returned. Without it nobody is watching, and the answer may travel in one piece.
+
+        Ends within `call.timeout_s` seconds. When cancelled, it stops the work it started and lets `CancelledError`
+        through.
+
+        Raises:
+            MemberError: the call ended without a completion.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class MemberProfile:
+    """What makes a member a voice of its own: the backend and model that it speaks through, its sampling and its
+    system prompt. `price` is what its tokens cost, None when unknown."""
+
+    name: str
+    backend: str
+    model: str
+    sampling: Sampling = Sampling()
+    system: str | None = None
+    price: Price | None = None
+
+    @property
+    def origin(self) -> tuple[str, str]:
+        """Backend and model. Members of the same origin are samples of one model."""
+        return (self.backend, self.model)
+
+    def voiced(self, call: Call) -> Call:
+        """The call as this member hears it.
+
+        Its own sampling fills in what the client left open. Its system prompt comes first, the client's after it,
+        and stays out when the member is judging.
+        """
+        request = call.request
+        sampling = request.sampling.over(self.sampling)
+        messages = request.messages
+        if self.system is not None and call.purpose == "answer":
+            first = messages[0] if messages else None
+            if first is not None and first.role in ("system", "developer"):
+                joined = replace(first, content=f"{self.system}\n\n{first.text}")
+                messages = (joined, *messages[1:])
+            else:
+                messages = (Message("system", self.system), *messages)
+        return replace(call, request=replace(request, messages=messages, sampling=sampling))

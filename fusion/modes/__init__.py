@@ -1,0 +1,14 @@
+"""The modes, one file each. A mode is a function from a task to its plan."""
+
+from collections.abc import Callable, Mapping
+
+from fusion.modes.best_of import best_of
+from fusion.modes.debate import debate
+from fusion.modes.merge import merge
+from fusion.plan import Plan
+from fusion.preset import Task
+from fusion.values import Mode
+
+MODES: Mapping[Mode, Callable[[Task], Plan]] = {"best-of": best_of, "merge": merge, "debate": debate}
+
+__all__ = ["MODES", "best_of", "debate", "merge"]

@@ -1,0 +1,40 @@
+"""Best-of: a judge model scores every candidate, and the winner comes back verbatim."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fusion.errors import InvalidVerdict, MemberError
+from fusion.fallback import most_trusted
+from fusion.judging import blind, read_verdict, verdict_request
+from fusion.plan import AskJudge, Decision, Plan, ask_judge, convene
+from fusion.preset import Task
+from fusion.succession import fallen_back, replaced, unopposed
+from fusion.values import Candidate
+
+
+def best_of(task: Task) -> Plan:
+    """Convene the panel, then pick."""
+    candidates = yield from convene(task)
+    return (yield from pick(task, candidates))
+
+
+def pick(task: Task, candidates: Sequence[Candidate]) -> Plan:
+    """The best of the candidates by a judge model's verdict. Judges that fail give way to the next in line, and the
+    last of them to the most trusted candidate."""
+    if len(candidates) == 1:
+        return unopposed(task, candidates[0])
+    ballot = blind(candidates, task.request, task.seed)
+    request = verdict_request(task.request, ballot)
+    failures: list[tuple[str, str]] = []
+    for judge, share in task.preset.judge_shares():
+        try:
+            completion = yield from ask_judge(AskJudge(judge, request, share))
+            verdict = read_verdict(completion.text, ballot, judge, task.preset.panel)
+        except (MemberError, InvalidVerdict) as error:
+            failures.append((judge, error.code))
+            continue
+        winner = next(candidate for candidate in candidates if candidate.member == verdict.winner)
+        assert winner.completion is not None
+        return Decision(winner.completion, judge, verdict, replaced(failures))
+    return fallen_back(most_trusted(candidates, task.profiles), failures)

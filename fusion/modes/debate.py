@@ -1,0 +1,36 @@
+"""Debate: members see each other's candidates, unnamed, and answer again, until they agree or the rounds are over;
+then a judge decides (arXiv 2305.14325).
+
+A member that fails in a rebuttal keeps its last answer, and a rebuttal in which nobody answers changes nothing, so a
+debate never does worse than its opening round in finding a quorum.
+"""
+
+from __future__ import annotations
+
+from fusion.agreement import agree
+from fusion.judging import blind, rebuttal_request
+from fusion.modes.best_of import pick
+from fusion.modes.merge import write
+from fusion.plan import Convene, Plan, RoundResult, convene
+from fusion.preset import Task
+
+
+def debate(task: Task) -> Plan:
+    """Convene the panel, let it argue, then pick or write, as the preset says."""
+    latest = {candidate.member: candidate for candidate in (yield from convene(task))}
+    for number in range(1, task.preset.rounds + 1):
+        if len(latest) == 1 or agree(list(latest.values())):
+            break
+        requests = {
+            member: rebuttal_request(
+                task.request,
+                own,
+                blind([other for other in latest.values() if other is not own], task.request, task.seed + number),
+            )
+            for member, own in latest.items()
+        }
+        result = yield Convene(requests, round=number, optional=True)
+        assert isinstance(result, RoundResult)
+        latest |= {candidate.member: candidate for candidate in result.candidates if candidate.status == "answered"}
+    decide = pick if task.preset.decision == "best-of" else write
+    return (yield from decide(task, list(latest.values())))

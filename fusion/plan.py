@@ -1,0 +1,90 @@
+"""How a mode says what it wants done: a plan is a generator of steps.
+
+A plan does no I/O. It yields a step, is sent what came of it, and returns its decision. A judge model that fails is
+thrown into it as the `MemberError` it failed with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+
+from fusion.errors import NoQuorum
+from fusion.preset import Task
+from fusion.values import Candidate, Completion, Request, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Convene:
+    """Ask these members, in order of trust, at once. A round that is `optional` leaves time for what comes after it
+    even when its quorum is not in."""
+
+    requests: Mapping[str, Request]
+    round: int = 0
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AskJudge:
+    """Ask a judge model, with this share of the time that is left. `streams`: its words are the answer's."""
+
+    judge: str
+    request: Request
+    share: float = 1.0
+    streams: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RoundResult:
+    """What became of every member of a round."""
+
+    candidates: tuple[Candidate, ...]
+    has_quorum: bool
+    timed_out: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """How a plan ends."""
+
+    completion: Completion
+    judge: str | None = None
+    verdict: Verdict | None = None
+    degraded: str | None = None
+
+
+Step = Convene | AskJudge
+Plan = Generator[Step, RoundResult | Completion, Decision]
+
+
+def convene(task: Task) -> Generator[Step, RoundResult | Completion, tuple[Candidate, ...]]:
+    """The opening round: the request goes to the whole panel. Returns the candidates that answered.
+
+    Raises:
+        NoQuorum: with every member's outcome.
+    """
+    result = yield Convene({member: task.request for member in task.preset.panel})
+    assert isinstance(result, RoundResult)
+    answered = tuple(candidate for candidate in result.candidates if candidate.status == "answered")
+    if not result.has_quorum:
+        quorum = task.preset.policy.quorum_of(len(task.preset.panel))
+        missing = ", ".join(_outcome(candidate) for candidate in result.candidates if candidate.status != "answered")
+        when = "before the deadline" if result.timed_out else "and too few are left"
+        raise NoQuorum(
+            f"{len(answered)} of the {quorum} candidates that a quorum needs answered {when}: {missing}",
+            candidates=result.candidates,
+            timed_out=result.timed_out,
+        )
+    return answered
+
+
+def ask_judge(step: AskJudge) -> Generator[Step, RoundResult | Completion, Completion]:
+    """Ask one judge model. Raises what it failed with."""
+    completion = yield step
+    assert isinstance(completion, Completion)
+    return completion
+
+
+def _outcome(candidate: Candidate) -> str:
+    reason = candidate.error.code if candidate.error else "no answer in time"
+    return f"{candidate.member} {candidate.status} ({reason})"

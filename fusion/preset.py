@@ -1,0 +1,69 @@
+"""What is asked of the pool: presets, policies, and one request's task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from fusion.member import Member, MemberProfile
+from fusion.values import Mode, Request
+
+DecisionMode = Literal["best-of", "merge"]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How long to wait and for how many.
+
+    `quorum` None means half of the panel, rounded up, so that no single member can fail a request.
+    `straggler_grace` is a fraction of the time that the quorum took. `deadline_s` counts from the request's arrival.
+    """
+
+    quorum: int | None = None
+    straggler_grace: float = 0.5
+    deadline_s: float = 120.0
+
+    def quorum_of(self, panel_size: int) -> int:
+        """The quorum of a panel of this size."""
+        return (panel_size + 1) // 2 if self.quorum is None else min(self.quorum, panel_size)
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A named panel, mode, judge and policy.
+
+    `panel` is in order of trust. `judges` are asked one after the other until one gives a decision. `rounds` bounds
+    the rebuttals of a debate, and `decision` says how it ends.
+    """
+
+    name: str
+    mode: Mode
+    panel: tuple[str, ...]
+    judges: tuple[str, ...]
+    policy: Policy = Policy()
+    rounds: int = 1
+    decision: DecisionMode = "merge"
+
+    def judge_shares(self) -> Iterator[tuple[str, float]]:
+        """The judges in line, each with its share of the time that is left when its turn comes."""
+        for asked, judge in enumerate(self.judges):
+            yield judge, 1 / (len(self.judges) - asked)
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """All members: what reaches each, and what makes each a voice of its own. Both have the same keys."""
+
+    members: Mapping[str, Member]
+    profiles: Mapping[str, MemberProfile]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One fused request. `seed` decides everything that is drawn for it: the labels' order and the fence."""
+
+    preset: Preset
+    request: Request
+    profiles: Mapping[str, MemberProfile]
+    seed: int

@@ -1,0 +1,287 @@
+"""Carries out a plan: the only place in `fusion` that starts tasks and looks at the clock, which is the event loop's."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from fusion.cost import cost_usd
+from fusion.errors import (
+    EmptyCompletion,
+    JudgeInterrupted,
+    MalformedReply,
+    MemberError,
+    MemberTimeout,
+    MemberUnavailable,
+)
+from fusion.member import Emit
+from fusion.modes import MODES
+from fusion.plan import AskJudge, Convene, Decision, RoundResult, Step
+from fusion.preset import Pool, Task
+from fusion.progress import CandidateEnded, CandidateGrew, JudgeAsked, PanelConvened, Watcher
+from fusion.round import Abandoned, Answered, Ask, Cancel, Close, Command, Event, Failed, Round, RoundPolicy, Ticked, WakeAt
+from fusion.values import Call, Candidate, Completion, Delta, Fused, Request, Timings, ToolCallDelta, Usage
+
+JUDGE_RESERVE = 0.25
+"""The share of the time left at a round's start that stragglers cannot use up: it is kept for what comes after."""
+
+LOSERS_WAIT_S = 0.5
+"""How long a request waits for cancelled calls to end. Those that end later are reported in the log."""
+
+_log = logging.getLogger(__name__)
+
+
+async def fuse(task: Task, pool: Pool, *, watcher: Watcher | None = None, started_at: float | None = None) -> Fused:
+    """Answer one request with a panel.
+
+    Args:
+        task: what is asked, of whom, and under which policy.
+        pool: every member that the task names.
+        watcher: told of progress and of the answer's deltas as they come.
+        started_at: the event loop's time at which the request arrived; the deadline counts from it.
+
+    Raises:
+        NoQuorum: too few members answered.
+        JudgeInterrupted: the judge model failed when part of its answer had been handed to the watcher.
+    """
+    return await _Run(task, pool, watcher, _now() if started_at is None else started_at).run()
+
+
+@dataclass(slots=True)
+class _Run:
+    task: Task
+    pool: Pool
+    watcher: Watcher | None
+    started_at: float
+    candidates: list[Candidate] = field(default_factory=list[Candidate])
+    usage: Usage = Usage()
+    judge_costs_usd: list[float | None] = field(default_factory=list[float | None])
+    panel_s: float = 0.0
+    judge_s: float | None = None
+    written: list[str] = field(default_factory=list[str])
+    losers: set[asyncio.Task[Event] | asyncio.Task[Completion]] = field(
+        default_factory=set[asyncio.Task[Event] | asyncio.Task[Completion]]
+    )
+
+    @property
+    def deadline_at(self) -> float:
+        return self.started_at + self.task.preset.policy.deadline_s
+
+    async def run(self) -> Fused:
+        plan = MODES[self.task.preset.mode](self.task)
+        try:
+            step = next(plan)
+            while True:
+                try:
+                    reply = await self._carry_out(step)
+                except (MemberError, JudgeInterrupted) as error:
+                    step = plan.throw(error)
+                else:
+                    step = plan.send(reply)
+        except StopIteration as finished:
+            return self._result(finished.value)
+        finally:
+            plan.close()
+            await self._await_losers()
+
+    async def _carry_out(self, step: Step) -> RoundResult | Completion:
+        if isinstance(step, Convene):
+            return await self._convene(step)
+        return await self._ask_judge(step)
+
+    async def _convene(self, step: Convene) -> RoundResult:
+        began_at = _now()
+        patience_at = began_at + (self.deadline_at - began_at) * (1 - JUDGE_RESERVE)
+        policy = self.task.preset.policy
+        panel = Round(
+            members=tuple(step.requests),
+            policy=RoundPolicy(
+                quorum=min(policy.quorum_of(len(self.task.preset.panel)), len(step.requests)),
+                straggler_grace=policy.straggler_grace,
+                patience_at=patience_at,
+                deadline_at=patience_at if step.optional else self.deadline_at,
+            ),
+            started_at=began_at,
+            number=step.round,
+        )
+        if self.watcher:
+            self.watcher.progress(PanelConvened(panel.members, step.round))
+        running: dict[str, asyncio.Task[Event]] = {}
+        try:
+            await self._play(panel, step, running)
+        finally:
+            self._carry_out_cancels(panel.handle(Abandoned(_now())), running)
+            self.panel_s += _now() - began_at
+        candidates = tuple(self._priced(candidate) for candidate in panel.outcomes)
+        self.candidates += candidates
+        return RoundResult(candidates, panel.has_quorum, panel.timed_out)
+
+    async def _play(self, panel: Round, step: Convene, running: dict[str, asyncio.Task[Event]]) -> None:
+        """Feed the round its events until it closes; `running` holds the calls that are under way."""
+        wake_at = self.deadline_at
+        commands = panel.start()
+        ended: set[str] = set()
+        while True:
+            for command in commands:
+                if isinstance(command, Ask):
+                    call = self._call_to(command.member, step.requests[command.member])
+                    running[command.member] = asyncio.create_task(self._candidate(call, step.round))
+                elif isinstance(command, WakeAt):
+                    wake_at = command.at
+            self._carry_out_cancels(commands, running)
+            if self.watcher:
+                for candidate in panel.outcomes:
+                    if candidate.member not in ended:
+                        ended.add(candidate.member)
+                        self.watcher.progress(CandidateEnded(self._priced(candidate)))
+            if panel.closed:
+                return
+            await asyncio.wait(
+                running.values(), timeout=max(0.0, wake_at - _now()), return_when=asyncio.FIRST_COMPLETED
+            )
+            finished = [member for member, task in running.items() if task.done()]
+            events = [running.pop(member).result() for member in finished]
+            commands = [command for event in [*events, Ticked(_now())] for command in panel.handle(event)]
+
+    def _carry_out_cancels(self, commands: Iterable[Command], running: dict[str, asyncio.Task[Event]]) -> None:
+        for command in commands:
+            if isinstance(command, Cancel) and command.member in running:
+                self._stop(running.pop(command.member))
+            elif isinstance(command, Close):
+                return
+
+    async def _candidate(self, call: Call, number: int) -> Event:
+        """One member's call as the event it ends in. A member can fail in any way; only cancellation goes through."""
+        watcher = self.watcher
+        emit: Emit | None = None
+        if watcher and watcher.watches_candidates:
+
+            def report(delta: Delta) -> None:
+                watcher.progress(CandidateGrew(call.member, number, delta))
+
+            emit = report
+        try:
+            return Answered(call.member, await self._ask(call, emit), _now())
+        except MemberError as error:
+            return Failed(call.member, error, _now())
+
+    async def _ask(self, call: Call, emit: Emit | None) -> Completion:
+        try:
+            completion = await self.pool.members[call.member].ask(call, emit)
+        except MemberError:
+            raise
+        except asyncio.CancelledError:
+            current = asyncio.current_task()
+            if current is None or current.cancelling():
+                raise
+            raise MemberUnavailable("the call was cancelled by the member itself", member=call.member) from None
+        except Exception as error:
+            _log.exception("member %s raised outside of the error tree", call.member)
+            raise MemberUnavailable(f"unexpected {type(error).__name__}", member=call.member) from error
+        if not isinstance(completion, Completion):  # pyright: ignore[reportUnnecessaryIsInstance]  # it is untrusted
+            raise MalformedReply(f"a {type(completion).__name__} instead of a completion", member=call.member)
+        if not completion.text.strip() and not completion.tool_calls:
+            raise EmptyCompletion("neither text nor tool calls", member=call.member)
+        return completion
+
+    async def _ask_judge(self, step: AskJudge) -> Completion:
+        began_at = _now()
+        left_s = (self.deadline_at - began_at) * step.share
+        if left_s <= 0:
+            raise MemberTimeout("no time is left before the deadline", member=step.judge)
+        if self.watcher:
+            self.watcher.progress(JudgeAsked(step.judge))
+        emit = self._write if step.streams and self.watcher else None
+        call = replace(self._call_to(step.judge, step.request), timeout_s=left_s, purpose="judge")
+        task = asyncio.create_task(self._ask(call, emit))
+        try:
+            await asyncio.wait([task], timeout=left_s)
+            if not task.done():
+                raise MemberTimeout(f"no decision within {left_s:.1f} s", member=step.judge)
+            completion = task.result()
+        except MemberError as error:
+            raise self._interrupted(error) if self.written else error from None
+        finally:
+            self._stop(task)
+            self.judge_s = (self.judge_s or 0.0) + _now() - began_at
+        self._count(completion.usage)
+        self.judge_costs_usd.append(cost_usd(completion.usage, self.pool.profiles[step.judge].price))
+        return completion
+
+    def _interrupted(self, error: MemberError) -> JudgeInterrupted:
+        partial = None
+        if isinstance(error, MemberTimeout):
+            partial = Completion("".join(self.written), finish_reason="length")
+        return JudgeInterrupted(f"the judge model broke off in mid-answer: {error.code}", partial=partial)
+
+    def _write(self, delta: Delta) -> None:
+        self.written.append(delta.text)
+        if self.watcher:
+            self.watcher.delta(delta)
+
+    def _call_to(self, member: str, request: Request) -> Call:
+        return Call(member, request, timeout_s=self.deadline_at - _now())
+
+    def _priced(self, candidate: Candidate) -> Candidate:
+        if candidate.completion is None:
+            return candidate
+        price = self.pool.profiles[candidate.member].price
+        return replace(candidate, cost_usd=cost_usd(candidate.completion.usage, price))
+
+    def _count(self, usage: Usage | None) -> None:
+        if usage is not None:
+            self.usage += usage
+
+    def _stop(self, task: asyncio.Task[Event] | asyncio.Task[Completion]) -> None:
+        if not task.done():
+            task.cancel()
+            self.losers.add(task)
+
+    async def _await_losers(self) -> None:
+        if not self.losers:
+            return
+        _, pending = await asyncio.wait(self.losers, timeout=LOSERS_WAIT_S)
+        for task in pending:
+            _log.warning("a cancelled call to a member is still running")
+            _ORPHANS.add(task)
+            task.add_done_callback(_ORPHANS.discard)
+
+    def _result(self, decision: Decision) -> Fused:
+        if self.watcher and not self.written:
+            self.watcher.delta(_whole(decision.completion))
+        for candidate in self.candidates:
+            self._count(candidate.completion.usage if candidate.completion else None)
+        answered = [candidate for candidate in self.candidates if candidate.status == "answered"]
+        costs_usd = [*(candidate.cost_usd for candidate in answered), *self.judge_costs_usd]
+        known_usd = [cost for cost in costs_usd if cost is not None]
+        total_ms = (_now() - self.started_at) * 1e3
+        slowest_ms = max(candidate.latency_ms for candidate in answered)
+        return Fused(
+            completion=decision.completion,
+            mode=self.task.preset.mode,
+            judge=decision.judge,
+            candidates=tuple(self.candidates),
+            verdict=decision.verdict,
+            timings=Timings(total_ms, self.panel_s * 1e3, None if self.judge_s is None else self.judge_s * 1e3),
+            overhead_vs_slowest_member=total_ms / slowest_ms - 1 if slowest_ms > 0 else None,
+            usage=self.usage,
+            cost_usd=sum(known_usd) if len(known_usd) == len(costs_usd) else None,
+            degraded=decision.degraded,
+        )
+
+
+_ORPHANS: set[asyncio.Task[Event] | asyncio.Task[Completion]] = set()
+"""Calls that outlived their request; held so that they are not collected while they run."""
+
+
+def _whole(completion: Completion) -> Delta:
+    calls = tuple(
+        ToolCallDelta(index, call.id, call.name, call.arguments) for index, call in enumerate(completion.tool_calls)
+    )
+    return Delta(completion.text, calls)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

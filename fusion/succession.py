@@ -1,0 +1,36 @@
+"""Decisions in which a judge model had no word, or not the first one, and what `degraded` says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fusion.plan import Decision
+from fusion.preset import Task
+from fusion.values import Candidate
+
+Failures = Sequence[tuple[str, str]]
+"""The judges that failed, in the order they were asked, each with its error's code."""
+
+
+def replaced(failures: Failures) -> str | None:
+    """What to say when a judge decided after these had failed."""
+    return f"judge_replaced: {_story(failures)}" if failures else None
+
+
+def fallen_back(candidate: Candidate, failures: Failures) -> Decision:
+    """The candidate's answer, because every judge failed."""
+    assert candidate.completion is not None
+    return Decision(
+        candidate.completion, degraded=f"judge_failed: {_story(failures)}; the answer is {candidate.member}'s"
+    )
+
+
+def unopposed(task: Task, candidate: Candidate) -> Decision:
+    """The only candidate's answer: there is nothing to judge."""
+    assert candidate.completion is not None
+    alone = len(task.preset.panel) > 1
+    return Decision(candidate.completion, degraded=f"single_candidate: {candidate.member}" if alone else None)
+
+
+def _story(failures: Failures) -> str:
+    return ", ".join(f"{judge} ({code})" for judge, code in failures)

@@ -1,0 +1,226 @@
+"""The values that everything else passes around: frozen, picklable, and free of any framework.
+
+A request's messages and settings follow OpenAI's chat completions in meaning, not in shape: wire formats are the
+business of `deployments/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from fusion.errors import MemberError
+
+Role = Literal["system", "developer", "user", "assistant", "tool"]
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
+Status = Literal["answered", "failed", "cancelled"]
+Mode = Literal["best-of", "merge", "debate"]
+
+
+@dataclass(frozen=True, slots=True)
+class TextPart:
+    """A piece of text in a message."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePart:
+    """An image in a message: a `data:` or `https:` URL and OpenAI's `detail`."""
+
+    url: str
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A function that the model wants called; `arguments` is the JSON text it wrote, kept byte for byte."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str | tuple[TextPart | ImagePart, ...] | None = None
+    name: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The message's text parts, joined; images are left out."""
+        if isinstance(self.content, tuple):
+            return "\n".join(part.text for part in self.content if isinstance(part, TextPart))
+        return self.content or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that the model may call; `parameters` is a JSON schema."""
+
+    name: str
+    description: str | None = None
+    parameters: Mapping[str, Any] | None = None
+    strict: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JsonSchema:
+    """The schema that an answer must follow. An empty `schema` asks for any JSON object."""
+
+    name: str = "answer"
+    schema: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    strict: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are drawn; None leaves a setting to whoever comes next (the member's own, then the backend's)."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] | None = None
+    seed: int | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+
+    def over(self, base: Sampling) -> Sampling:
+        """These settings, with `base` filling in what they leave open."""
+        if self == _UNSET:
+            return base
+        mine = {name: value for name in Sampling.__slots__ if (value := getattr(self, name)) is not None}
+        return replace(base, **mine)
+
+
+_UNSET = Sampling()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the client wants answered, the same for every member."""
+
+    messages: tuple[Message, ...]
+    sampling: Sampling = _UNSET
+    tools: tuple[Tool, ...] = ()
+    tool_choice: str | None = None
+    """`auto`, `none`, `required`, or the name of the one function to call as `function:NAME`."""
+    parallel_tool_calls: bool | None = None
+    response_schema: JsonSchema | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call to one member.
+
+    `timeout_s` is what is left of the request's deadline when the call is made. `purpose` is `judge` when the member
+    is asked to judge: then its own system prompt stays out.
+    """
+
+    member: str
+    request: Request
+    timeout_s: float
+    purpose: Literal["answer", "judge"] = "answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the backend counted them."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(self.input_tokens + other.input_tokens, self.output_tokens + other.output_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A piece of the tool call at `index`: the first one names it, later ones add to its arguments."""
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What a stream adds to an answer."""
+
+    text: str = ""
+    tool_calls: tuple[ToolCallDelta, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A whole answer. `usage` is None where the backend reported none: it is never guessed."""
+
+    text: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    finish_reason: FinishReason = "stop"
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What became of one member in one round. A completion is there exactly when it answered."""
+
+    member: str
+    status: Status
+    latency_ms: float
+    round: int = 0
+    completion: Completion | None = None
+    error: MemberError | None = None
+    cost_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The judge model's decision about the candidates, with the labels it saw resolved to members.
+
+    `order` is the order in which it saw them, drawn from `seed`. `scores` go from 0 to 10, None where it gave none.
+    """
+
+    judge: str
+    winner: str
+    scores: Mapping[str, float | None]
+    reason: str
+    order: tuple[str, ...]
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Where the time went, in milliseconds; `judge_ms` is None when no judge model was asked."""
+
+    total_ms: float
+    panel_ms: float
+    judge_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fused:
+    """The answer to a fused request, and how it came about.
+
+    `judge` is the member that decided, None when no judge model did. `usage` sums what the backends reported over
+    every call made. `cost_usd` is None as soon as one answered call's cost is unknown. `degraded` says why the answer
+    is less than was asked for, None when it is not.
+    """
+
+    completion: Completion
+    mode: Mode
+    judge: str | None
+    candidates: tuple[Candidate, ...]
+    verdict: Verdict | None
+    timings: Timings
+    overhead_vs_slowest_member: float | None
+    usage: Usage
+    cost_usd: float | None
+    degraded: str | None
