@@ -1,0 +1,105 @@
+"""The models that clients may ask for: presets, and members by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from deployments.chat_request import ChatRequest
+from fusion.errors import InvalidRequest, UnknownModel
+from fusion.judging import MAX_CANDIDATES
+from fusion.member import MemberProfile
+from fusion.preset import Preset
+
+OPENROUTER_FUSION = "openrouter/fusion"
+"""OpenRouter's own id for fusion; it stands for the default preset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """Every preset and every member, and the preset that stands for fusion as such."""
+
+    presets: Mapping[str, Preset]
+    profiles: Mapping[str, MemberProfile]
+    default_preset: str
+
+    def member_of(self, chat: ChatRequest) -> str | None:
+        """The member that a request names as its model, None when it names a preset.
+
+        Raises:
+            UnknownModel: it names neither.
+            InvalidRequest: it names a member and gives fusion options too.
+        """
+        if chat.model in self.profiles:
+            if chat.options.model_fields_set:
+                raise InvalidRequest(f"{chat.model} is a member: fusion options need a preset as model", param="fusion")
+            return chat.model
+        if chat.model != OPENROUTER_FUSION and chat.model not in self.presets:
+            known = ", ".join([*self.presets, *self.profiles])
+            raise UnknownModel(f"there is no model {chat.model!r}; known are {known}", param="model")
+        return None
+
+    def preset_of(self, chat: ChatRequest) -> Preset:
+        """The request's preset with its own changes applied.
+
+        Raises:
+            InvalidRequest: a change names an unknown member or does not fit the preset.
+        """
+        preset = self.presets[self.default_preset if chat.model == OPENROUTER_FUSION else chat.model]
+        options = chat.options
+        panel = preset.panel if options.panel is None else self._members(options.panel, "fusion.panel")
+        if options.judge is None:
+            judges = preset.judges
+        else:
+            named = [options.judge] if isinstance(options.judge, str) else options.judge
+            judges = self._members(named, "fusion.judge")
+        mode = options.mode or preset.mode
+        if options.quorum is not None and options.quorum > len(panel):
+            raise InvalidRequest(f"a quorum of {options.quorum} needs a larger panel", param="fusion.quorum")
+        for field in ("rounds", "decision"):
+            if getattr(options, field) is not None and mode != "debate":
+                raise InvalidRequest(f"{field} belongs to the mode debate", param=f"fusion.{field}")
+        changed = {
+            name: value
+            for name in ("quorum", "straggler_grace", "deadline_s")
+            if (value := getattr(options, name)) is not None
+        }
+        return replace(
+            preset,
+            mode=mode,
+            panel=panel,
+            judges=judges,
+            policy=replace(preset.policy, **changed),
+            rounds=options.rounds or preset.rounds,
+            decision=options.decision or preset.decision,
+        )
+
+    def models(self, created: int) -> dict[str, Any]:
+        """The body of `GET /v1/models`."""
+        presets = [
+            {"kind": "preset", "mode": preset.mode, "panel": preset.panel, "judges": preset.judges}
+            for preset in self.presets.values()
+        ]
+        members = [
+            {"kind": "member", "backend": profile.backend, "model": profile.model} for profile in self.profiles.values()
+        ]
+        named = zip([*self.presets, *self.profiles], [*presets, *members], strict=True)
+        base = {"object": "model", "created": created, "owned_by": "fusion-cluster"}
+        return {"object": "list", "data": [{"id": name, **base, "fusion": about} for name, about in named]}
+
+    def _members(self, names: Sequence[str], param: str) -> tuple[str, ...]:
+        by_model = {profile.model: name for name, profile in reversed(self.profiles.items())}
+        members: list[str] = []
+        for index, name in enumerate(names):
+            member = name if name in self.profiles else by_model.get(name)
+            if member is None:
+                raise InvalidRequest(
+                    f"there is no member {name!r}; known are {', '.join(self.profiles)}", param=f"{param}[{index}]"
+                )
+            if member in members:
+                raise InvalidRequest(f"{name!r} is named twice", param=f"{param}[{index}]")
+            members.append(member)
+        if len(members) > MAX_CANDIDATES:
+            raise InvalidRequest(f"at most {MAX_CANDIDATES} members", param=param)
+        return tuple(members)

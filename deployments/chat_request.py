@@ -1,0 +1,313 @@
+"""The body of `POST /v1/chat/completions`, checked and turned into values.
+
+OpenAI's shape with two extensions: `fusion`, and OpenRouter's `plugins` entry that says the same.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+
+from fusion.errors import InvalidRequest
+from fusion.preset import DecisionMode
+from fusion.values import (
+    ImagePart,
+    JsonSchema,
+    Message,
+    Mode,
+    Request,
+    Role,
+    Sampling,
+    TextPart,
+    Tool,
+    ToolCall,
+)
+
+MAX_DEADLINE_S = 3600.0
+MAX_ROUNDS = 5
+
+NonEmpty = Annotated[str, Field(min_length=1)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class _TextPart(_Body):
+    type: Literal["text"]
+    text: str
+
+
+class _ImageUrl(_Body):
+    url: NonEmpty
+    detail: Literal["auto", "low", "high"] | None = None
+
+
+class _ImagePart(_Body):
+    type: Literal["image_url"]
+    image_url: _ImageUrl
+
+
+class _Function(_Body):
+    name: NonEmpty
+    arguments: str
+
+
+class _ToolCall(_Body):
+    id: NonEmpty
+    type: Literal["function"] = "function"
+    function: _Function
+
+
+class _Message(_Body):
+    role: Role
+    content: str | list[Annotated[_TextPart | _ImagePart, Field(discriminator="type")]] | None = None
+    name: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+    tool_call_id: str | None = None
+    refusal: str | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> _Message:
+        if self.content is None and not (self.role == "assistant" and (self.tool_calls or self.refusal)):
+            raise ValueError(f"a message of the role {self.role} needs content")
+        if (self.role == "tool") != (self.tool_call_id is not None):
+            raise ValueError("tool_call_id belongs to messages of the role tool, and to all of them")
+        return self
+
+
+class _ToolFunction(_Body):
+    name: NonEmpty
+    description: str | None = None
+    parameters: dict[str, JsonValue] | None = None
+    strict: bool | None = None
+
+
+class _Tool(_Body):
+    type: Literal["function"]
+    function: _ToolFunction
+
+
+class _NamedFunction(_Body):
+    name: NonEmpty
+
+
+class _ToolChoice(_Body):
+    type: Literal["function"]
+    function: _NamedFunction
+
+
+class _Schema(_Body):
+    name: NonEmpty
+    schema_: dict[str, JsonValue] = Field(alias="schema")
+    strict: bool | None = None
+    description: str | None = None
+
+
+class _ResponseFormat(_Body):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: _Schema | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> _ResponseFormat:
+        if (self.type == "json_schema") != (self.json_schema is not None):
+            raise ValueError("json_schema belongs to the type json_schema, which needs it")
+        return self
+
+
+class _StreamOptions(_Body):
+    include_usage: bool = False
+    include_obfuscation: bool | None = None
+
+
+class FusionOptions(_Body):
+    """What a request may change of its preset."""
+
+    mode: Mode | None = None
+    panel: Annotated[list[str], Field(min_length=1, max_length=16)] | None = None
+    judge: str | Annotated[list[str], Field(min_length=1, max_length=16)] | None = None
+    rounds: Annotated[int, Field(ge=1, le=MAX_ROUNDS)] | None = None
+    decision: DecisionMode | None = None
+    quorum: Annotated[int, Field(ge=1)] | None = None
+    straggler_grace: Annotated[float, Field(ge=0, strict=False)] | None = None
+    deadline_s: Annotated[float, Field(gt=0, le=MAX_DEADLINE_S, strict=False)] | None = None
+    include: list[Literal["candidates", "events"]] = []
+
+
+class _Plugin(_Body):
+    """OpenRouter's way to ask for fusion."""
+
+    id: Literal["fusion"]
+    analysis_models: Annotated[list[str], Field(min_length=1, max_length=16)] | None = None
+    model: str | None = None
+
+
+_Number = Annotated[float, Field(strict=False)]
+
+
+class _Chat(_Body):
+    model: NonEmpty
+    messages: Annotated[list[_Message], Field(min_length=1)]
+    temperature: Annotated[_Number, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[_Number, Field(gt=0, le=1)] | None = None
+    frequency_penalty: Annotated[_Number, Field(ge=-2, le=2)] | None = None
+    presence_penalty: Annotated[_Number, Field(ge=-2, le=2)] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    stop: str | Annotated[list[str], Field(max_length=16)] | None = None
+    seed: int | None = None
+    n: Annotated[int, Field(ge=1)] | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    tools: list[_Tool] | None = None
+    tool_choice: Literal["none", "auto", "required"] | _ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: _ResponseFormat | None = None
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+    fusion: FusionOptions | None = None
+    plugins: list[_Plugin] | None = None
+    # These say nothing about the answer, and clients send them unasked.
+    user: str | None = None
+    metadata: dict[str, JsonValue] | None = None
+    store: bool | None = None
+    service_tier: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_retention: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """A checked request: the model id, what to ask, and how to answer."""
+
+    model: str
+    request: Request
+    options: FusionOptions
+    stream: bool
+    include_usage: bool
+
+
+def parse_chat(body: bytes) -> ChatRequest:
+    """Check a request's body.
+
+    Raises:
+        InvalidRequest: it is not JSON, or breaks the shape; `param` is the path of the first offending field.
+    """
+    try:
+        chat = _Chat.model_validate_json(body)
+    except ValidationError as error:
+        raise _invalid(error, body) from None
+    if chat.n not in (None, 1):
+        raise InvalidRequest("n must be 1: a panel's candidates are what several choices would be", param="n")
+    if chat.logprobs or chat.top_logprobs:
+        raise InvalidRequest("log probabilities are not available", param="logprobs")
+    if chat.tool_choice is not None and not chat.tools:
+        raise InvalidRequest("tool_choice needs tools", param="tool_choice")
+    options = chat.fusion or FusionOptions()
+    for index, plugin in enumerate(chat.plugins or ()):
+        if chat.fusion is not None or index:
+            raise InvalidRequest("give either fusion or one fusion plugin", param=f"plugins[{index}]")
+        options = FusionOptions(panel=plugin.analysis_models, judge=plugin.model)
+    stream_options = chat.stream_options or _StreamOptions()
+    return ChatRequest(chat.model, _request(chat), options, bool(chat.stream), stream_options.include_usage)
+
+
+def _request(chat: _Chat) -> Request:
+    stop = (chat.stop,) if isinstance(chat.stop, str) else tuple(chat.stop or ()) or None
+    choice = chat.tool_choice
+    return Request(
+        messages=tuple(_message(message) for message in chat.messages),
+        sampling=Sampling(
+            temperature=chat.temperature,
+            top_p=chat.top_p,
+            max_tokens=chat.max_completion_tokens or chat.max_tokens,
+            stop=stop,
+            seed=chat.seed,
+            frequency_penalty=chat.frequency_penalty,
+            presence_penalty=chat.presence_penalty,
+        ),
+        tools=tuple(Tool(**tool.function.model_dump()) for tool in chat.tools or ()),
+        tool_choice=f"function:{choice.function.name}" if isinstance(choice, _ToolChoice) else choice,
+        parallel_tool_calls=chat.parallel_tool_calls,
+        response_schema=_schema(chat.response_format),
+    )
+
+
+def _message(message: _Message) -> Message:
+    content = message.content
+    if isinstance(content, list):
+        parts = tuple(
+            TextPart(part.text)
+            if isinstance(part, _TextPart)
+            else ImagePart(part.image_url.url, part.image_url.detail)
+            for part in content
+        )
+        # Text alone is kept as text: not every backend takes parts.
+        content = parts if any(isinstance(part, ImagePart) for part in parts) else Message("user", parts).text
+    return Message(
+        role=message.role,
+        content=content if content is not None else message.refusal,
+        name=message.name,
+        tool_calls=tuple(
+            ToolCall(call.id, call.function.name, call.function.arguments) for call in message.tool_calls or ()
+        ),
+        tool_call_id=message.tool_call_id,
+    )
+
+
+def _schema(wanted: _ResponseFormat | None) -> JsonSchema | None:
+    if wanted is None or wanted.type == "text":
+        return None
+    if wanted.json_schema is None:
+        return JsonSchema()
+    return JsonSchema(wanted.json_schema.name, wanted.json_schema.schema_, wanted.json_schema.strict)
+
+
+def _invalid(error: ValidationError, body: bytes) -> InvalidRequest:
+    first = error.errors(include_url=False, include_input=False)[0]
+    if first["type"] == "json_invalid":
+        return InvalidRequest(f"the body is not JSON: {first['ctx']['error']}" if "ctx" in first else "not JSON")
+    param = _param(first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        message = f"unknown field{_suggestion(str(first['loc'][-1]), _known(first['loc']))}"
+    elif first["type"] == "missing":
+        message = "this field is required"
+    return InvalidRequest(f"{param}: {message}" if param else f"the body: {message}", param=param or None)
+
+
+# pydantic puts the branch of a union it tried into the location; those are no part of the path.
+_BRANCHES = frozenset({"str", "text", "image_url", "_ToolChoice"})
+
+
+def _param(location: Sequence[int | str]) -> str:
+    path = ""
+    for position, part in enumerate(location):
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif not _is_branch(location, position):
+            path += f".{part}" if path else part
+    return path
+
+
+def _is_branch(location: Sequence[int | str], position: int) -> bool:
+    part = str(location[position])
+    if "[" in part or part in ("str", "_ToolChoice"):
+        return True
+    after_index = position > 0 and isinstance(location[position - 1], int)
+    return after_index and part in _BRANCHES
+
+
+def _known(location: Sequence[int | str]) -> Iterable[str]:
+    model: type[BaseModel] = FusionOptions if location[0] == "fusion" else _Chat
+    return model.model_fields if len(location) <= 2 else ()
+
+
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -1,0 +1,238 @@
+"""Answers, streams and errors in OpenAI's shapes, with the `fusion` extension."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import to_json
+
+from fusion.errors import FusionError, InvalidRequest, MemberError, MemberOverloaded, MemberRejected, NoQuorum
+from fusion.errors import UnknownModel
+from fusion.progress import CandidateEnded, CandidateGrew, JudgeAsked, PanelConvened, Progress
+from fusion.values import Candidate, Completion, Delta, Fused, ToolCallDelta, Usage, Verdict
+
+DONE = b"data: [DONE]\n\n"
+RETRY_AFTER_S = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What every part of one response has in common. `created` is in seconds since the epoch."""
+
+    id: str
+    model: str
+    created: int
+
+    def completion(
+        self, completion: Completion, usage: Usage | None, fusion: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """The body of an answer in one piece."""
+        message: dict[str, Any] = {"role": "assistant", "content": completion.text or None, "refusal": None}
+        if completion.tool_calls:
+            message["tool_calls"] = [
+                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+                for call in completion.tool_calls
+            ]
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": completion.finish_reason}
+        body = self._body("chat.completion", [choice])
+        body["usage"] = usage_body(usage)
+        return body if fusion is None else {**body, "fusion": fusion}
+
+    def opening(self) -> bytes:
+        """The stream's first chunk."""
+        return self._chunk([_choice({"role": "assistant", "content": ""})])
+
+    def delta(self, delta: Delta) -> bytes:
+        """A chunk with a piece of the answer."""
+        grown: dict[str, Any] = {}
+        if delta.text:
+            grown["content"] = delta.text
+        if delta.tool_calls:
+            grown["tool_calls"] = [_tool_call_delta(call) for call in delta.tool_calls]
+        return self._chunk([_choice(grown)])
+
+    def event(self, event: Mapping[str, Any]) -> bytes:
+        """A chunk that tells of progress and that OpenAI's clients skip over."""
+        return self._chunk([], fusion={"event": event})
+
+    def closing(
+        self, completion: Completion, usage: Usage | None, fusion: Mapping[str, Any] | None, *, include_usage: bool
+    ) -> bytes:
+        """The stream's last chunks: the finish reason, then what is known only at the end, then `[DONE]`."""
+        last: dict[str, Any] = {} if fusion is None else {"fusion": fusion}
+        if include_usage:
+            last["usage"] = usage_body(usage)
+        finish = self._chunk([_choice({}, completion.finish_reason)])
+        return finish + (self._chunk([], **last) if last else b"") + DONE
+
+    def _chunk(self, choices: list[dict[str, Any]], **more: Any) -> bytes:
+        return sse(self._body("chat.completion.chunk", choices) | more)
+
+    def _body(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"id": self.id, "object": kind, "created": self.created, "model": self.model, "choices": choices}
+
+
+def sse(body: Mapping[str, Any]) -> bytes:
+    """One server-sent event."""
+    return b"data: " + to_json(body) + b"\n\n"
+
+
+def usage_body(usage: Usage | None) -> dict[str, int] | None:
+    """OpenAI's `usage`, None when no backend reported any."""
+    if usage is None:
+        return None
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+    }
+
+
+def fusion_body(fused: Fused, preset: str, include: Collection[str]) -> dict[str, Any]:
+    """The response's `fusion` object. Candidates come with their content when `include` has `candidates`."""
+    timings = fused.timings
+    return {
+        "mode": fused.mode,
+        "preset": preset,
+        "judge": fused.judge,
+        "candidates": [candidate_body(candidate, "candidates" in include) for candidate in fused.candidates],
+        "verdict": None if fused.verdict is None else _verdict_body(fused.verdict),
+        "analysis": None,
+        "timings_ms": {
+            "total": _ms(timings.total_ms),
+            "panel": _ms(timings.panel_ms),
+            "judge": None if timings.judge_ms is None else _ms(timings.judge_ms),
+        },
+        "overhead_vs_slowest_member": None
+        if fused.overhead_vs_slowest_member is None
+        else round(fused.overhead_vs_slowest_member, 4),
+        "cost_usd": fused.cost_usd,
+        "degraded": fused.degraded,
+    }
+
+
+def candidate_body(candidate: Candidate, with_content: bool) -> dict[str, Any]:
+    """One member's outcome."""
+    completion, error = candidate.completion, candidate.error
+    body: dict[str, Any] = {
+        "member": candidate.member,
+        "status": candidate.status,
+        "round": candidate.round,
+        "latency_ms": _ms(candidate.latency_ms),
+        "usage": usage_body(completion.usage) if completion else None,
+        "cost_usd": candidate.cost_usd,
+        "finish_reason": completion.finish_reason if completion else None,
+        "error": None if error is None else {"code": error.code, "message": error.message},
+    }
+    if with_content:
+        body["content"] = completion.text if completion else None
+        body["tool_calls"] = (
+            [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in completion.tool_calls]
+            if completion
+            else []
+        )
+    return body
+
+
+def event_body(event: Progress, include: Collection[str]) -> dict[str, Any]:
+    """A progress event, for the `fusion` object of an event chunk."""
+    match event:
+        case PanelConvened(members, number):
+            return {"type": "panel_convened", "round": number, "members": members}
+        case CandidateGrew(member, number, delta):
+            return {"type": "candidate_delta", "round": number, "member": member, "delta": {"content": delta.text}}
+        case CandidateEnded(candidate):
+            return {"type": "candidate_ended", "candidate": candidate_body(candidate, "candidates" in include)}
+        case JudgeAsked(judge):
+            return {"type": "judge_asked", "judge": judge}
+
+
+def error_body(error: FusionError) -> dict[str, Any]:
+    """OpenAI's error body. A missing quorum comes with every member's outcome."""
+    status = status_of(error)
+    kinds = {401: "authentication_error", 429: "rate_limit_error"}
+    kind = kinds.get(status, "invalid_request_error" if status < 500 else "server_error")
+    param = error.param if isinstance(error, InvalidRequest) else None
+    body: dict[str, Any] = {"error": {"message": error.message, "type": kind, "param": param, "code": error.code}}
+    if isinstance(error, NoQuorum):
+        body["fusion"] = {"candidates": [candidate_body(candidate, False) for candidate in error.candidates]}
+    return body
+
+
+def status_of(error: FusionError) -> int:
+    """The HTTP status that an error stands for."""
+    match error:
+        case Unauthenticated():
+            return 401
+        case BodyTooLarge():
+            return 413
+        case UnknownModel():
+            return 404
+        case InvalidRequest() | MemberRejected():
+            return 400
+        case NoQuorum(timed_out=True):
+            return 504
+        case NoQuorum(candidates=candidates):
+            errors = [candidate.error for candidate in candidates if candidate.error]
+            return 400 if errors and all(isinstance(cause, MemberRejected) for cause in errors) else 502
+        case MemberOverloaded():
+            return 503
+        case MemberError(code="timeout"):
+            return 504
+        case MemberError():
+            return 502
+        case _:
+            return 500
+
+
+class Unauthenticated(FusionError):
+    """The request has no valid key."""
+
+    code = "invalid_api_key"
+
+
+class BodyTooLarge(InvalidRequest):
+    """The request's body is over the limit."""
+
+    code = "request_too_large"
+
+
+def error_headers(error: FusionError) -> dict[str, str]:
+    """The headers that go with an error's status."""
+    status = status_of(error)
+    if status == 401:
+        return {"www-authenticate": "Bearer"}
+    if status in (429, 503):
+        after_s = error.retry_after_s if isinstance(error, MemberOverloaded) else None
+        return {"retry-after": str(max(1, round(after_s or RETRY_AFTER_S)))}
+    return {}
+
+
+def _choice(delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
+    return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+
+
+def _tool_call_delta(call: ToolCallDelta) -> dict[str, Any]:
+    body: dict[str, Any] = {"index": call.index, "function": {"arguments": call.arguments}}
+    if call.id is not None:
+        body |= {"id": call.id, "type": "function"}
+    if call.name is not None:
+        body["function"]["name"] = call.name
+    return body
+
+
+def _verdict_body(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "judge": verdict.judge,
+        "winner": verdict.winner,
+        "scores": dict(verdict.scores),
+        "reason": verdict.reason,
+        "order": verdict.order,
+        "seed": verdict.seed,
+    }
+
+
+def _ms(value: float) -> float:
+    return round(value, 1)

@@ -1,0 +1,80 @@
+"""A member seen through its Serve handle, and Ray's errors in the words of `fusion.errors`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from ray.exceptions import RayError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException, RequestCancelledError
+from ray.serve.handle import DeploymentHandle
+
+from fusion.errors import MalformedReply, MemberError, MemberOverloaded, MemberUnavailable
+from fusion.member import Emit
+from fusion.values import Call, Completion
+
+
+class HandleMember:
+    """The members of one backend, reached through the handle of the deployment that wraps them.
+
+    A call crosses as one item each way unless someone is watching tokens.
+    """
+
+    def __init__(self, handle: DeploymentHandle[Any]) -> None:
+        self._asking: Any = handle.options(method_name="ask")
+        self._watching: Any = handle.options(method_name="watch", stream=True)
+        self._readiness: Any = handle.options(method_name="ready")
+
+    async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
+        try:
+            outcome = await (self._ask(call) if emit is None else self._watch(call, emit))
+        except (RayError, RayServeException, RequestCancelledError) as error:
+            raise member_error_from(error, call.member) from error
+        if isinstance(outcome, MemberError):
+            raise outcome
+        if not isinstance(outcome, Completion):
+            raise MalformedReply(f"a {type(outcome).__name__} instead of a completion", member=call.member)
+        return outcome
+
+    async def ready(self) -> bool:
+        """Whether a replica answers; ask with a timeout, for a deployment without replicas never does."""
+        response = self._readiness.remote()
+        try:
+            return bool(await response)
+        except asyncio.CancelledError:
+            response.cancel()
+            raise
+        except (RayError, RayServeException, RequestCancelledError):
+            return False
+
+    async def _ask(self, call: Call) -> object:
+        response = self._asking.remote(call)
+        try:
+            return await response
+        except asyncio.CancelledError:
+            response.cancel()
+            raise
+
+    async def _watch(self, call: Call, emit: Emit) -> object:
+        response = self._watching.remote(call)
+        outcome: object = None
+        try:
+            async for item in response:
+                if isinstance(item, tuple):
+                    for delta in item:
+                        emit(delta)
+                else:
+                    outcome = item
+        except asyncio.CancelledError:
+            response.cancel()
+            raise
+        return outcome
+
+
+def member_error_from(error: Exception, member: str) -> MemberError:
+    """What a failed handle call means for the member: its replicas are full, gone, or raised."""
+    if isinstance(error, BackPressureError):
+        return MemberOverloaded("its queue is full", member=member)
+    if isinstance(error, DeploymentUnavailableError):
+        return MemberUnavailable("no replica of it is up", member=member)
+    return MemberUnavailable(f"its replica failed ({type(error).__name__})", member=member)

@@ -1,0 +1,95 @@
+"""The judge: ingress and orchestrator in one replica."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from ray.serve.handle import DeploymentHandle
+from starlette.types import ASGIApp
+
+from deployments.catalogue import Catalogue
+from deployments.chat_request import ChatRequest
+from deployments.handle_member import HandleMember
+from deployments.http_api import Limits, http_api, key_digest
+from deployments.secrets import Secret
+from fusion.errors import EmptyCompletion, MemberTimeout
+from fusion.member import Emit
+from fusion.preset import Policy, Pool, Preset, Task
+from fusion.progress import Watcher
+from fusion.runner import fuse
+from fusion.values import Call, Completion, Fused
+
+READINESS_TIMEOUT_S = 2.0
+MEMBER_TIMEOUT_S = Policy().deadline_s
+"""How long a plain call to a member may take."""
+
+
+class Judge:
+    """Serves the HTTP API and runs every fused request from its panel to its answer.
+
+    `handles` reach the members' deployments by member name; members that share a deployment share its handle. `keys`
+    says where the API's keys are, None when it is open.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        handles: Mapping[str, DeploymentHandle[Any]],
+        *,
+        max_body_bytes: int,
+        keys: Secret | None,
+    ) -> None:
+        self.catalogue = catalogue
+        by_deployment = {handle.deployment_id: HandleMember(handle) for handle in handles.values()}
+        self._members = {name: by_deployment[handle.deployment_id] for name, handle in handles.items()}
+        self._pool = Pool(self._members, catalogue.profiles)
+        digests = None if keys is None else tuple(key_digest(key) for key in keys.read().replace(",", " ").split())
+        self._limits = Limits(max_body_bytes, digests)
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
+        """Serve's hook for a deployment that is an ASGI application."""
+        return http_api(self, self._limits)
+
+    async def fuse(self, preset: Preset, chat: ChatRequest, watcher: Watcher | None, started_at: float) -> Fused:
+        """Answer with a panel."""
+        task = Task(preset, chat.request, self.catalogue.profiles, seed=secrets.randbits(63))
+        return await fuse(task, self._pool, watcher=watcher, started_at=started_at)
+
+    async def ask(self, member: str, chat: ChatRequest, emit: Emit | None) -> Completion:
+        """Answer with one member alone."""
+        call = Call(member, chat.request, timeout_s=MEMBER_TIMEOUT_S)
+        try:
+            async with asyncio.timeout(MEMBER_TIMEOUT_S):
+                completion = await self._members[member].ask(call, emit)
+        except TimeoutError as error:
+            raise MemberTimeout(f"no answer within {MEMBER_TIMEOUT_S:.0f} s", member=member) from error
+        if not completion.text and not completion.tool_calls:
+            raise EmptyCompletion(f"{member} answered with neither text nor tool calls", member=member)
+        return completion
+
+    async def readiness(self) -> dict[str, Any]:
+        """Which members can be asked and which presets can convene a quorum."""
+        distinct = list(dict.fromkeys(self._members.values()))
+        answers = await asyncio.gather(*(_answers(member) for member in distinct))
+        up = dict(zip(distinct, answers, strict=True))
+        members = {name: up[member] for name, member in self._members.items()}
+        presets = {
+            name: sum(members[member] for member in preset.panel) >= preset.policy.quorum_of(len(preset.panel))
+            for name, preset in self.catalogue.presets.items()
+        }
+        return {
+            "ready": any(presets.values()),
+            "members": {name: {"ready": ready} for name, ready in members.items()},
+            "presets": {name: {"ready": ready} for name, ready in presets.items()},
+        }
+
+
+async def _answers(member: HandleMember) -> bool:
+    try:
+        async with asyncio.timeout(READINESS_TIMEOUT_S):
+            return await member.ready()
+    except TimeoutError:
+        return False

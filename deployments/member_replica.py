@@ -1,0 +1,76 @@
+"""A member behind a Serve handle, seen from its own replica.
+
+Outcomes travel as values: an error that were raised instead would come with a remote traceback, a log line and several
+times the cost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import suppress
+
+from fusion.errors import MemberError
+from fusion.member import Member, MemberProfile
+from fusion.values import Call, Completion, Delta
+
+Outcome = Completion | MemberError
+Deltas = tuple[Delta, ...]
+
+
+class MemberReplica:
+    """Serves one backend's members.
+
+    `connect` makes the backend's `Member` in the replica's own process; `profiles` are the members that speak through
+    it.
+    """
+
+    def __init__(self, connect: Callable[[], Member], profiles: Mapping[str, MemberProfile]) -> None:
+        self._member = connect()
+        self._profiles = profiles
+
+    async def ask(self, call: Call) -> Outcome:
+        """One call, one answer in one piece."""
+        try:
+            return await self._member.ask(self._voiced(call))
+        except MemberError as error:
+            return self._named(error, call)
+
+    async def watch(self, call: Call) -> AsyncGenerator[Deltas | Outcome, None]:
+        """One call for someone who is watching: the deltas as they come, those that are already there in one item,
+        and the outcome last."""
+        deltas: asyncio.Queue[Delta | None] = asyncio.Queue()
+        task = asyncio.create_task(self._member.ask(self._voiced(call), deltas.put_nowait))
+        task.add_done_callback(lambda _: deltas.put_nowait(None))
+        try:
+            while (first := await deltas.get()) is not None:
+                batch = [first]
+                ended = False
+                while not deltas.empty() and not ended:
+                    delta = deltas.get_nowait()
+                    ended = delta is None
+                    if delta is not None:
+                        batch.append(delta)
+                yield tuple(batch)
+                if ended:
+                    break
+            try:
+                yield await task
+            except MemberError as error:
+                yield self._named(error, call)
+        finally:
+            if not task.done():
+                task.cancel()
+                with suppress(asyncio.CancelledError, MemberError):
+                    await task
+
+    async def ready(self) -> bool:
+        """Whether calls can be taken. A replica that can say so is up."""
+        return True
+
+    def _voiced(self, call: Call) -> Call:
+        return self._profiles[call.member].voiced(call)
+
+    def _named(self, error: MemberError, call: Call) -> MemberError:
+        error.member = call.member
+        return error.with_traceback(None)
