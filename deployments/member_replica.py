@@ -7,15 +7,17 @@ times the cost.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import suppress
 
-from fusion.errors import MemberError
+from fusion.errors import MemberError, unexpected, whereabouts
 from fusion.member import Member, MemberProfile
 from fusion.values import Call, Completion, Delta
 
 Outcome = Completion | MemberError
 Deltas = tuple[Delta, ...]
+
+_log = logging.getLogger(__name__)
 
 
 class MemberReplica:
@@ -33,8 +35,8 @@ class MemberReplica:
         """One call, one answer in one piece."""
         try:
             return await self._member.ask(self._voiced(call))
-        except MemberError as error:
-            return self._named(error, call)
+        except Exception as error:
+            return _outcome(error, call)
 
     async def watch(self, call: Call) -> AsyncGenerator[Deltas | Outcome, None]:
         """One call for someone who is watching: the deltas as they come, those that are already there in one item,
@@ -55,14 +57,14 @@ class MemberReplica:
                 if ended:
                     break
             try:
-                yield await task
-            except MemberError as error:
-                yield self._named(error, call)
+                outcome: Outcome = await task
+            except Exception as error:
+                outcome = _outcome(error, call)
+            yield outcome
         finally:
             if not task.done():
                 task.cancel()
-                with suppress(asyncio.CancelledError, MemberError):
-                    await task
+                await asyncio.wait([task])
 
     async def ready(self) -> bool:
         """Whether calls can be taken. A replica that can say so is up."""
@@ -71,6 +73,10 @@ class MemberReplica:
     def _voiced(self, call: Call) -> Call:
         return self._profiles[call.member].voiced(call)
 
-    def _named(self, error: MemberError, call: Call) -> MemberError:
-        error.member = call.member
-        return error.with_traceback(None)
+
+def _outcome(error: Exception, call: Call) -> MemberError:
+    if not isinstance(error, MemberError):
+        _log.error("member %s: %s", call.member, whereabouts(error))
+        error = unexpected(error, call.member)
+    error.member = call.member
+    return error.with_traceback(None)

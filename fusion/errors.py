@@ -21,6 +21,7 @@ all else is an attribute. No message holds a key, a prompt, or what a member wro
 
 from __future__ import annotations
 
+import traceback
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -149,3 +150,16 @@ class JudgeInterrupted(FusionError):
     def __init__(self, message: str, *, partial: Completion | None = None) -> None:
         super().__init__(message)
         self.partial = partial
+
+
+def whereabouts(error: BaseException) -> str:
+    """An error's type and the line that raised it, for a log. Its message stays out, for it may hold what a client or
+    a member wrote."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{place}"
+
+
+def unexpected(error: Exception, member: str) -> MemberUnavailable:
+    """What an error outside of this tree means for the member that raised it."""
+    return MemberUnavailable(f"unexpected {type(error).__name__}", member=member)

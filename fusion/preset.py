@@ -21,7 +21,7 @@ class Policy:
     """
 
     quorum: int | None = None
-    straggler_grace: float = 0.5
+    straggler_grace: float = 1.0
     deadline_s: float = 120.0
 
     def quorum_of(self, panel_size: int) -> int:

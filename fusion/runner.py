@@ -15,6 +15,8 @@ from fusion.errors import (
     MemberError,
     MemberTimeout,
     MemberUnavailable,
+    unexpected,
+    whereabouts,
 )
 from fusion.member import Emit
 from fusion.modes import MODES
@@ -178,8 +180,8 @@ class _Run:
                 raise
             raise MemberUnavailable("the call was cancelled by the member itself", member=call.member) from None
         except Exception as error:
-            _log.exception("member %s raised outside of the error tree", call.member)
-            raise MemberUnavailable(f"unexpected {type(error).__name__}", member=call.member) from error
+            _log.error("member %s: %s", call.member, whereabouts(error))
+            raise unexpected(error, call.member) from error
         if not isinstance(completion, Completion):  # pyright: ignore[reportUnnecessaryIsInstance]  # it is untrusted
             raise MalformedReply(f"a {type(completion).__name__} instead of a completion", member=call.member)
         if not completion.text.strip() and not completion.tool_calls:

@@ -1,0 +1,121 @@
+"""The composition root: a configuration becomes a Serve application.
+
+    judge ──handle──► one deployment a remote member
+          ──handle──► one deployment a vLLM backend, which all its members share: the engine is inside the replica
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, TypedDict
+
+from ray import serve
+from ray.serve import Application
+from ray.serve.schema import LoggingConfig
+
+from cluster.config import ClusterConfig, RemoteBackendConfig, Replicas, VllmBackendConfig
+from deployments.catalogue import Catalogue
+from deployments.judge import Judge
+from deployments.member_replica import MemberReplica
+from deployments.remote_member import RemoteBackend, RemoteMember, Timeouts
+from deployments.secrets import Secret
+from fusion.member import MemberProfile
+
+APP_NAME = "fusion"
+# Coordinating and waiting for others takes little of a core.
+_IO_BOUND_CPUS = 0.1
+
+
+class _Options(TypedDict):
+    name: str
+    max_ongoing_requests: int
+    autoscaling_config: dict[str, Any]
+    ray_actor_options: dict[str, Any]
+    logging_config: LoggingConfig
+
+
+def build(config: ClusterConfig, members: Mapping[str, Application] | None = None) -> Application:
+    """The application that serves a configuration.
+
+    Args:
+        config: what to serve. Local paths in it must exist on the nodes that use them.
+        members: deployments by member name that stand in for those the configuration describes.
+
+    Raises:
+        ImportError: a vLLM backend is configured and vLLM is not installed.
+    """
+    profiles = config.profiles()
+    catalogue = Catalogue(config.fusion_presets(), profiles, config.default_preset)
+    keys = config.server.api_keys_env
+    options = _options("judge", config.judge.replicas, config.judge.target_queue_depth, config.judge.max_ongoing)
+    return (
+        serve.deployment(serve.ingress()(Judge), **options, max_queued_requests=config.judge.max_queued)
+        .bind(
+            catalogue,
+            members or member_deployments(config, profiles),
+            max_body_bytes=config.server.max_body_bytes,
+            keys=None if keys is None else Secret(env=keys),
+        )
+    )
+
+
+def member_deployments(config: ClusterConfig, profiles: Mapping[str, MemberProfile]) -> dict[str, Application]:
+    """Every member's deployment, by member name."""
+    deployments: dict[str, Application] = {}
+    for name, backend in config.backends.items():
+        voices = {member: profile for member, profile in profiles.items() if profile.backend == name}
+        if isinstance(backend, VllmBackendConfig):
+            if voices:
+                deployments |= dict.fromkeys(voices, _vllm(name, backend, voices))
+        else:
+            deployments |= {member: _remote(backend, profile) for member, profile in voices.items()}
+    return deployments
+
+
+def _vllm(name: str, backend: VllmBackendConfig, voices: Mapping[str, MemberProfile]) -> Application:
+    from deployments.vllm_member import EngineSettings, vllm_deployment  # it brings in PyTorch
+
+    settings = EngineSettings(
+        name=name,
+        model=backend.model,
+        engine=backend.engine,
+        accelerator=backend.accelerator,
+        placement_strategy=backend.placement.strategy,
+        env=backend.env,
+        min_replicas=backend.replicas.min,
+        max_replicas=backend.replicas.max,
+        target_ongoing=backend.replicas.target_ongoing,
+    )
+    return vllm_deployment(settings, voices)
+
+
+def _remote(backend: RemoteBackendConfig, profile: MemberProfile) -> Application:
+    key = None
+    if backend.api_key_env is not None or backend.api_key_file is not None:
+        key = Secret(backend.api_key_env, backend.api_key_file)
+    upstream = RemoteBackend(
+        base_url=backend.base_url,
+        key=key,
+        timeouts=Timeouts(**backend.timeouts.model_dump()),
+    )
+    target = backend.replicas.target_ongoing
+    options = _options(f"member:{profile.name}", backend.replicas, target, max_ongoing=4 * target)
+    return serve.deployment(MemberReplica, **options).bind(
+        partial(RemoteMember, upstream, profile.model), {profile.name: profile}
+    )
+
+
+def _options(name: str, replicas: Replicas, target_ongoing: float, max_ongoing: int) -> _Options:
+    return {
+        "name": name,
+        "max_ongoing_requests": max_ongoing,
+        "autoscaling_config": {
+            "min_replicas": replicas.min,
+            "max_replicas": replicas.max,
+            "target_ongoing_requests": target_ongoing,
+        },
+        "ray_actor_options": {"num_cpus": _IO_BOUND_CPUS},
+        # A path may hold nothing of a prompt, but a log line a request is a cost on the hot path.
+        "logging_config": LoggingConfig(enable_access_log=False),
+    }
