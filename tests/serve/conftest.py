@@ -1,0 +1,132 @@
+"""One Ray and one Serve for all tests here, with three applications of the real composition root:
+
+    /        scripted members
+    /keyed   the same, behind API keys
+    /remote  remote members, whose upstream is the first application's own API
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import ray
+import yaml
+from ray import serve
+
+from cluster.app import build
+from cluster.config import load
+from tests.serve.scripted import SCRIPTED, scripted_deployment
+
+KEY = "sk-test-0123456789"
+_PANEL = ["four", "five", "six"]
+
+
+@dataclass(frozen=True)
+class Served:
+    """Where the applications are."""
+
+    port: int
+    story: Callable[[str], dict[str, int]]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def scripted_config(**server: Any) -> dict[str, Any]:
+    """A configuration in which every scripted member is a remote one, to be stood in for."""
+    policy = {"deadline_s": 20}
+    return {
+        "backends": {"scripted": {"kind": "remote", "api": "openai", "base_url": "http://127.0.0.1:9"}},
+        "members": {name: {"backend": "scripted", "model": name} for name in SCRIPTED},
+        "presets": {
+            "fusion/merge": {"mode": "merge", "panel": _PANEL, "judge": "writes", **policy},
+            "fusion/best-of": {"mode": "best-of", "panel": _PANEL, "judge": "picks", **policy},
+            "fusion/debate": {"mode": "debate", "panel": _PANEL, "judge": "writes", "rounds": 2, **policy},
+        },
+        "server": {"max_body_bytes": 100_000, **server},
+    }
+
+
+def remote_config(upstream: str) -> dict[str, Any]:
+    """Members that are models of an OpenAI-compatible server, and some that cannot be reached."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        dead = closed.getsockname()[1]
+    return {
+        "backends": {
+            "upstream": {"kind": "remote", "api": "openai", "base_url": f"{upstream}/v1"},
+            "dead": {"kind": "remote", "api": "openai", "base_url": f"http://127.0.0.1:{dead}/v1"},
+        },
+        "members": {
+            **{name: {"backend": "upstream", "model": name} for name in ("four", "five", "picks", "writes", "tools")},
+            "missing": {"backend": "upstream", "model": "no-such-model"},
+            "dead": {"backend": "dead", "model": "four"},
+            "priced": {
+                "backend": "upstream",
+                "model": "six",
+                "price": {"input_per_mtok": 1.0, "output_per_mtok": 2.0},
+            },
+        },
+        "presets": {
+            "fusion/merge": {"mode": "merge", "panel": ["four", "five", "dead"], "judge": "writes", "deadline_s": 20},
+            "fusion/best-of": {"mode": "best-of", "panel": ["four", "five"], "judge": "picks", "deadline_s": 20},
+        },
+    }
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("configs")
+    os.environ["TEST_API_KEYS"] = f"sk-another-key,{KEY}"
+    os.environ["RAY_SERVE_THROUGHPUT_OPTIMIZED"] = "1"
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    ray.init(include_dashboard=False, logging_level="error", log_to_driver=False, num_cpus=8)
+    serve.start(http_options={"host": "127.0.0.1", "port": port})
+
+    def run(name: str, prefix: str, config: dict[str, Any], *, scripted: bool) -> None:
+        path = _write(folder / f"{name}.yaml", config)
+        loaded = load(path)
+        deployment = scripted_deployment(loaded.profiles()) if scripted else None
+        members = dict.fromkeys(SCRIPTED, deployment) if deployment else None
+        serve.run(build(loaded, members), name=name, route_prefix=prefix)
+
+    run("scripted", "/", scripted_config(), scripted=True)
+    run("keyed", "/keyed", scripted_config(api_keys_env="TEST_API_KEYS"), scripted=True)
+    run("remote", "/remote", remote_config(url), scripted=False)
+    stories = serve.get_deployment_handle("scripted", "scripted")
+    yield Served(port, lambda member: stories.story.remote(member).result(timeout_s=10))
+    serve.shutdown()
+    ray.shutdown()
+
+
+@pytest.fixture
+def api(served: Served) -> Iterator[httpx.Client]:
+    """A plain HTTP client of the scripted application."""
+    with httpx.Client(base_url=served.url, timeout=30) as client:
+        yield client
+
+
+def ask(client: httpx.Client, model: str, path: str = "/v1/chat/completions", **more: Any) -> httpx.Response:
+    """One question."""
+    body = {"model": model, "messages": [{"role": "user", "content": "What is 2 + 2?"}], **more}
+    return client.post(path, json=body)
+
+
+def _write(path: Path, config: dict[str, Any]) -> Path:
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    return path
