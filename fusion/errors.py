@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
 
 class FusionError(Exception):
-    """Base of the tree. `code` is stable and machine readable, `retryable` says whether the same call may work later."""
+    """Base of the tree.
+
+    `code` is stable and machine readable, `retryable` says whether the same call may work later.
+    """
 
     code: ClassVar[str] = "internal_error"
     retryable: ClassVar[bool] = False

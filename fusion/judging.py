@@ -1,8 +1,9 @@
 """What a judge model is shown, and what becomes of its words.
 
 Candidates are blinded: letters stand for names, in an order drawn from the task's seed (models favour positions,
-arXiv 2306.05685, and their own text, arXiv 2404.13076). What they wrote is untrusted: it stands between lines that carry a
-random fence which no candidate can know beforehand, and the judge model is told that it is material, not orders.
+arXiv 2306.05685, and their own text, arXiv 2404.13076). What they wrote is untrusted: it stands between lines that
+carry a random fence which no candidate can know beforehand, and the judge model is told that it is material, not
+orders.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def blind(candidates: Sequence[Candidate], request: Request, seed: int) -> Ballo
     draw = random.Random(seed)
     order = list(candidates)
     draw.shuffle(order)
-    texts = [_answer(candidate) for candidate in order] + [message.text for message in request.messages]
+    texts = [_answer(candidate) for candidate in order] + [_turn(message) for message in request.messages]
     fence = f"{draw.getrandbits(64):016x}"
     while any(fence in text for text in texts):
         fence = f"{draw.getrandbits(64):016x}"
@@ -99,9 +100,7 @@ def merge_request(request: Request, ballot: Ballot) -> Request:
 def rebuttal_request(request: Request, own: Candidate, ballot: Ballot) -> Request:
     """Shows a member its own last answer and the others', unnamed, and asks it to answer again."""
     rebuttal = f"{_REBUT.format(fence=ballot.fence)}\n\n{_fenced_answers(ballot)}"
-    return replace(
-        request, messages=(*request.messages, Message("assistant", _answer(own)), Message("user", rebuttal))
-    )
+    return replace(request, messages=(*request.messages, Message("assistant", _answer(own)), Message("user", rebuttal)))
 
 
 def _judge_messages(instructions: str, request: Request, ballot: Ballot) -> tuple[Message, ...]:

@@ -63,7 +63,7 @@ def convene(task: Task) -> Generator[Step, RoundResult | Completion, tuple[Candi
     Raises:
         NoQuorum: with every member's outcome.
     """
-    result = yield Convene({member: task.request for member in task.preset.panel})
+    result = yield Convene(dict.fromkeys(task.preset.panel, task.request))
     assert isinstance(result, RoundResult)
     answered = tuple(candidate for candidate in result.candidates if candidate.status == "answered")
     if not result.has_quorum:

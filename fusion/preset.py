@@ -25,8 +25,8 @@ class Policy:
     deadline_s: float = 120.0
 
     def quorum_of(self, panel_size: int) -> int:
-        """The quorum of a panel of this size."""
-        return (panel_size + 1) // 2 if self.quorum is None else min(self.quorum, panel_size)
+        """The quorum of a panel of this size: never none, never more than all."""
+        return (panel_size + 1) // 2 if self.quorum is None else max(1, min(self.quorum, panel_size))
 
 
 @dataclass(frozen=True, slots=True)

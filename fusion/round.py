@@ -109,8 +109,11 @@ class Round:
     _close_at: float = field(default=0.0, init=False)
 
     def start(self) -> list[Command]:
-        """The opening commands."""
+        """The opening commands. Nobody is asked when the deadline has passed already."""
         self._close_at = self.policy.deadline_at
+        if self.started_at >= self._close_at:
+            self._close(self.started_at)
+            return [Close()]
         return [*(Ask(member) for member in self.members), WakeAt(self._close_at)]
 
     @property
@@ -160,7 +163,7 @@ class Round:
         self.closed = True
         self.timed_out = at >= self.policy.deadline_at
         losers = [member for member in self.members if member not in self._outcomes]
-        took_ms = (min(at, self.policy.deadline_at) - self.started_at) * 1e3
+        took_ms = (at - self.started_at) * 1e3
         for member in losers:
             self._outcomes[member] = Candidate(member, "cancelled", took_ms, self.number)
         return [*(Cancel(member) for member in losers), Close()]

@@ -1,11 +1,12 @@
-"""Carries out a plan: the only place in `fusion` that starts tasks and looks at the clock, which is the event loop's."""
+"""Carries out a plan: the only place in `fusion` that starts tasks and looks at the clock, the event loop's."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from fusion.cost import cost_usd
 from fusion.errors import (
@@ -23,7 +24,20 @@ from fusion.modes import MODES
 from fusion.plan import AskJudge, Convene, Decision, RoundResult, Step
 from fusion.preset import Pool, Task
 from fusion.progress import CandidateEnded, CandidateGrew, JudgeAsked, PanelConvened, Watcher
-from fusion.round import Abandoned, Answered, Ask, Cancel, Close, Command, Event, Failed, Round, RoundPolicy, Ticked, WakeAt
+from fusion.round import (
+    Abandoned,
+    Answered,
+    Ask,
+    Cancel,
+    Close,
+    Command,
+    Event,
+    Failed,
+    Round,
+    RoundPolicy,
+    Ticked,
+    WakeAt,
+)
 from fusion.values import Call, Candidate, Completion, Delta, Fused, Request, Timings, ToolCallDelta, Usage
 
 JUDGE_RESERVE = 0.25
@@ -62,10 +76,10 @@ class _Run:
     judge_costs_usd: list[float | None] = field(default_factory=list[float | None])
     panel_s: float = 0.0
     judge_s: float | None = None
+    writer: Call | None = None
+    unsaid: list[Delta] = field(default_factory=list[Delta])
     written: list[str] = field(default_factory=list[str])
-    losers: set[asyncio.Task[Event] | asyncio.Task[Completion]] = field(
-        default_factory=set[asyncio.Task[Event] | asyncio.Task[Completion]]
-    )
+    losers: set[asyncio.Task[object]] = field(default_factory=set[asyncio.Task[object]])
 
     @property
     def deadline_at(self) -> float:
@@ -83,10 +97,13 @@ class _Run:
                 else:
                     step = plan.send(reply)
         except StopIteration as finished:
-            return self._result(finished.value)
+            decision: Decision = finished.value
+            if self.watcher and not self.written:
+                self.watcher.delta(_whole(decision.completion))
         finally:
             plan.close()
             await self._await_losers()
+        return self._result(decision)
 
     async def _carry_out(self, step: Step) -> RoundResult | Completion:
         if isinstance(step, Convene):
@@ -129,7 +146,7 @@ class _Run:
             for command in commands:
                 if isinstance(command, Ask):
                     call = self._call_to(command.member, step.requests[command.member])
-                    running[command.member] = asyncio.create_task(self._candidate(call, step.round))
+                    running[command.member] = asyncio.create_task(self._candidate(call, step.round, running))
                 elif isinstance(command, WakeAt):
                     wake_at = command.at
             self._carry_out_cancels(commands, running)
@@ -144,7 +161,7 @@ class _Run:
                 running.values(), timeout=max(0.0, wake_at - _now()), return_when=asyncio.FIRST_COMPLETED
             )
             finished = [member for member, task in running.items() if task.done()]
-            events = [running.pop(member).result() for member in finished]
+            events = sorted((_ended(member, running.pop(member)) for member in finished), key=lambda event: event.at)
             commands = [command for event in [*events, Ticked(_now())] for command in panel.handle(event)]
 
     def _carry_out_cancels(self, commands: Iterable[Command], running: dict[str, asyncio.Task[Event]]) -> None:
@@ -154,74 +171,84 @@ class _Run:
             elif isinstance(command, Close):
                 return
 
-    async def _candidate(self, call: Call, number: int) -> Event:
-        """One member's call as the event it ends in. A member can fail in any way; only cancellation goes through."""
+    async def _candidate(self, call: Call, number: int, running: Mapping[str, object]) -> Event:
+        """One member's call as the event it ends in. Its deltas are reported for as long as it is `running`."""
         watcher = self.watcher
         emit: Emit | None = None
         if watcher and watcher.watches_candidates:
 
             def report(delta: Delta) -> None:
-                watcher.progress(CandidateGrew(call.member, number, delta))
+                if call.member in running:
+                    watcher.progress(CandidateGrew(call.member, number, delta))
 
             emit = report
-        try:
-            return Answered(call.member, await self._ask(call, emit), _now())
-        except MemberError as error:
-            return Failed(call.member, error, _now())
+        outcome = await self._ask(call, emit)
+        if isinstance(outcome, MemberError):
+            return Failed(call.member, outcome, _now())
+        return Answered(call.member, outcome, _now())
 
-    async def _ask(self, call: Call, emit: Emit | None) -> Completion:
+    async def _ask(self, call: Call, emit: Emit | None) -> Completion | MemberError:
+        """What a call came to. A member can end it in any way; only cancellation goes through."""
         try:
-            completion = await self.pool.members[call.member].ask(call, emit)
-        except MemberError:
-            raise
-        except asyncio.CancelledError:
-            current = asyncio.current_task()
-            if current is None or current.cancelling():
-                raise
-            raise MemberUnavailable("the call was cancelled by the member itself", member=call.member) from None
+            return _checked(await self.pool.members[call.member].ask(call, emit), call.member)
+        except MemberError as error:
+            return error
         except Exception as error:
             _log.error("member %s: %s", call.member, whereabouts(error))
-            raise unexpected(error, call.member) from error
-        if not isinstance(completion, Completion):  # pyright: ignore[reportUnnecessaryIsInstance]  # it is untrusted
-            raise MalformedReply(f"a {type(completion).__name__} instead of a completion", member=call.member)
-        if not completion.text.strip() and not completion.tool_calls:
-            raise EmptyCompletion("neither text nor tool calls", member=call.member)
-        return completion
+            failure = unexpected(error, call.member)
+            failure.__cause__ = error
+            return failure
 
     async def _ask_judge(self, step: AskJudge) -> Completion:
+        """One judge model's words. Once they began to reach the watcher no other judge can take over, so from then on
+        it has until the deadline."""
         began_at = _now()
-        left_s = (self.deadline_at - began_at) * step.share
-        if left_s <= 0:
+        left_s = self.deadline_at - began_at
+        turn_s = left_s * step.share
+        if turn_s <= 0:
             raise MemberTimeout("no time is left before the deadline", member=step.judge)
         if self.watcher:
             self.watcher.progress(JudgeAsked(step.judge))
-        emit = self._write if step.streams and self.watcher else None
-        call = replace(self._call_to(step.judge, step.request), timeout_s=left_s, purpose="judge")
-        task = asyncio.create_task(self._ask(call, emit))
+        writes = step.streams and self.watcher is not None
+        call = Call(step.judge, step.request, timeout_s=left_s if writes else turn_s, purpose="judge")
+        self.writer = call if writes else None
+        self.unsaid.clear()
+        task = asyncio.create_task(self._ask(call, partial(self._write, call) if writes else None))
         try:
-            await asyncio.wait([task], timeout=left_s)
-            if not task.done():
-                raise MemberTimeout(f"no decision within {left_s:.1f} s", member=step.judge)
-            completion = task.result()
-        except MemberError as error:
-            raise self._interrupted(error) if self.written else error from None
+            await asyncio.wait([task], timeout=turn_s)
+            if self.written and not task.done():
+                await asyncio.wait([task], timeout=self.deadline_at - _now())
+            in_time = task.done()
         finally:
+            self.writer = None
             self._stop(task)
             self.judge_s = (self.judge_s or 0.0) + _now() - began_at
-        self._count(completion.usage)
-        self.judge_costs_usd.append(cost_usd(completion.usage, self.pool.profiles[step.judge].price))
-        return completion
+        if not in_time:
+            outcome = MemberTimeout(f"no decision within {turn_s:.1f} s", member=step.judge)
+        else:
+            outcome = _cancelled_itself(step.judge) if task.cancelled() else task.result()
+        usage = outcome.usage if isinstance(outcome, Completion) else None
+        if self.written or isinstance(outcome, Completion):
+            self._count(usage)
+            self.judge_costs_usd.append(cost_usd(usage, self.pool.profiles[step.judge].price))
+        if isinstance(outcome, Completion):
+            return outcome
+        if not self.written:
+            raise outcome
+        written = None if in_time else Completion("".join(self.written), finish_reason="length")
+        raise JudgeInterrupted(f"the judge model broke off in mid-answer: {outcome.code}", partial=written)
 
-    def _interrupted(self, error: MemberError) -> JudgeInterrupted:
-        partial = None
-        if isinstance(error, MemberTimeout):
-            partial = Completion("".join(self.written), finish_reason="length")
-        return JudgeInterrupted(f"the judge model broke off in mid-answer: {error.code}", partial=partial)
-
-    def _write(self, delta: Delta) -> None:
-        self.written.append(delta.text)
-        if self.watcher:
-            self.watcher.delta(delta)
+    def _write(self, call: Call, delta: Delta) -> None:
+        """Hand on a piece of the answer, unless its writer was given up. Blank pieces wait for the first word, so that
+        a judge model which never writes one can still be replaced."""
+        if self.watcher is None or call is not self.writer:
+            return
+        self.unsaid.append(delta)
+        if self.written or delta.text.strip() or delta.tool_calls:
+            for piece in self.unsaid:
+                self.written.append(piece.text)
+                self.watcher.delta(piece)
+            self.unsaid.clear()
 
     def _call_to(self, member: str, request: Request) -> Call:
         return Call(member, request, timeout_s=self.deadline_at - _now())
@@ -236,23 +263,20 @@ class _Run:
         if usage is not None:
             self.usage += usage
 
-    def _stop(self, task: asyncio.Task[Event] | asyncio.Task[Completion]) -> None:
+    def _stop(self, task: asyncio.Task[Event] | asyncio.Task[Completion | MemberError]) -> None:
         if not task.done():
             task.cancel()
             self.losers.add(task)
+            _STOPPING.add(task)
+            task.add_done_callback(_STOPPING.discard)
 
     async def _await_losers(self) -> None:
-        if not self.losers:
-            return
-        _, pending = await asyncio.wait(self.losers, timeout=LOSERS_WAIT_S)
-        for task in pending:
-            _log.warning("a cancelled call to a member is still running")
-            _ORPHANS.add(task)
-            task.add_done_callback(_ORPHANS.discard)
+        if self.losers:
+            _, pending = await asyncio.wait(self.losers, timeout=LOSERS_WAIT_S)
+            if pending:
+                _log.warning("%d cancelled calls to members are still running", len(pending))
 
     def _result(self, decision: Decision) -> Fused:
-        if self.watcher and not self.written:
-            self.watcher.delta(_whole(decision.completion))
         for candidate in self.candidates:
             self._count(candidate.completion.usage if candidate.completion else None)
         answered = [candidate for candidate in self.candidates if candidate.status == "answered"]
@@ -274,8 +298,26 @@ class _Run:
         )
 
 
-_ORPHANS: set[asyncio.Task[Event] | asyncio.Task[Completion]] = set()
-"""Calls that outlived their request; held so that they are not collected while they run."""
+_STOPPING: set[asyncio.Task[object]] = set()
+"""Calls that were cancelled and have not ended, some of them longer than their request; held so that they are not
+collected while they run."""
+
+
+def _ended(member: str, task: asyncio.Task[Event]) -> Event:
+    return Failed(member, _cancelled_itself(member), _now()) if task.cancelled() else task.result()
+
+
+def _checked(reply: object, member: str) -> Completion:
+    if not isinstance(reply, Completion):
+        raise MalformedReply(f"a {type(reply).__name__} instead of a completion", member=member)
+    if not reply.text.strip() and not reply.tool_calls:
+        raise EmptyCompletion("neither text nor tool calls", member=member)
+    return reply
+
+
+def _cancelled_itself(member: str) -> MemberError:
+    """For a call that ended as cancelled though nobody here cancelled it."""
+    return MemberUnavailable("the call was cancelled by the member itself", member=member)
 
 
 def _whole(completion: Completion) -> Delta:

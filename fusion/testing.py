@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -137,9 +138,7 @@ async def _behave(behaviour: Behaviour, call: Call, emit: Emit | None) -> Comple
 async def _stream(answer: Answer, emit: Emit | None) -> None:
     if emit is None:
         return
-    pieces = answer.pieces if answer.pieces is not None else answer.text.split(" ")
-    spaced = pieces if answer.pieces is not None else [piece if i == 0 else f" {piece}" for i, piece in enumerate(pieces)]
-    for piece in spaced:
+    for piece in answer.pieces if answer.pieces is not None else re.findall(r" ?[^ ]+| ", answer.text):
         emit(Delta(piece))
         await asyncio.sleep(answer.piece_delay_s)
     for index, tool_call in enumerate(answer.tool_calls):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from fusion.errors import InvalidVerdict
@@ -14,9 +14,12 @@ from fusion.values import JsonSchema
 MAX_SCORE = 10
 MAX_REASON_CHARS = 200
 _MAX_TEXT_CHARS = 20_000
-_MAX_OBJECTS = 32
+_MAX_BRACES = 256
 
-_NUMBER = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*(?:/\s*10)?\s*")
+_NUMBER = re.compile(r"(-?\d{1,9}(?:\.\d{1,9})?)(?:\s{0,4}/\s{0,4}10)?")
+_OPENING = re.compile(r"\s*(?:```\w*\s*)?(?=\{)")
+
+Scores = dict[str, float]
 
 
 def verdict_schema(labels: Sequence[str]) -> JsonSchema:
@@ -27,7 +30,7 @@ def verdict_schema(labels: Sequence[str]) -> JsonSchema:
     score = {"type": "integer", "minimum": 0, "maximum": MAX_SCORE}
     scores = {
         "type": "object",
-        "properties": {label: score for label in labels},
+        "properties": dict.fromkeys(labels, score),
         "required": list(labels),
         "additionalProperties": False,
     }
@@ -43,56 +46,69 @@ def verdict_schema(labels: Sequence[str]) -> JsonSchema:
 def parse_verdict(text: str, labels: Sequence[str]) -> tuple[dict[str, float | None], str]:
     """The scores by label, None where one is missing, and the reason, read from whatever the judge model wrote.
 
-    Takes JSON as asked for, JSON inside prose or a code fence, scores as text (`"8/10"`) or as a list of objects, a
-    bare `winner`, and lines such as `A: 8`. Of several verdicts in one text the last counts: models think aloud first.
-    Scores outside of 0 to 10 are moved to the nearer end; labels that were not asked about are dropped.
+    Takes, in this order: JSON as asked for, alone or inside prose or a code fence, its scores also as text (`"8/10"`)
+    or as a list of objects, or a `winner` in their place; a bare JSON object of scores; and lines such as `A: 8`. The
+    last two must score every label, for they could as well be something quoted, or the beginning of a verdict that
+    was cut off. Of several verdicts of one form the last counts, for models think aloud first; but a reply that
+    begins with its verdict has given it, whatever it quotes after. Scores outside of 0 to 10 are moved to the nearer
+    end; labels that were not asked about are dropped. Only the last 20,000 characters are read.
 
     Raises:
         InvalidVerdict: no label has a score and no winner is named.
     """
     text = text[-_MAX_TEXT_CHARS:]
-    for found in reversed(list(_objects(text))):
-        scores = _scores(found, labels)
-        if scores:
-            reason = found.get("reason")
-            return {label: scores.get(label) for label in labels}, reason if isinstance(reason, str) else ""
-    scores = _scores_by_line(text, labels)
-    if scores:
-        return {label: scores.get(label) for label in labels}, ""
+    opening = _object_at(text, match.end()) if (match := _OPENING.match(text)) else None
+    found = [*([opening] if opening is not None else []), *reversed(_objects(text))]
+    readers: tuple[Callable[[Mapping[str, Any], Sequence[str]], Scores], ...] = (_asked_for, _bare)
+    for read in readers:
+        for verdict in found:
+            if scores := read(verdict, labels):
+                return {label: scores.get(label) for label in labels}, _reason(verdict)
+    if scores := _scores_by_line(text, labels):
+        return {label: scores[label] for label in labels}, ""
     raise InvalidVerdict("the judge model's reply holds no score for any candidate and names no winner")
 
 
-def _objects(text: str) -> Iterator[dict[str, Any]]:
+def _objects(text: str) -> list[dict[str, Any]]:
+    """The JSON objects in the text, without those inside of others."""
+    objects: list[dict[str, Any]] = []
     decoder = json.JSONDecoder()
-    position = text.find("{")
-    for _ in range(_MAX_OBJECTS):
-        if position < 0:
-            return
+    inside_until = 0
+    for brace in [match.start() for match in re.finditer(r"\{", text)][-_MAX_BRACES:]:
+        if brace < inside_until:
+            continue
         try:
-            found, end = decoder.raw_decode(text, position)
+            found, inside_until = decoder.raw_decode(text, brace)
         except (ValueError, RecursionError):
-            end = position + 1
-        else:
-            if isinstance(found, dict):
-                yield cast("dict[str, Any]", found)
-        position = text.find("{", end)
+            continue
+        objects.append(found)
+    return objects
 
 
-def _scores(found: Mapping[str, Any], labels: Sequence[str]) -> dict[str, float]:
-    given: Any = found.get("scores", found)
+def _object_at(text: str, position: int) -> dict[str, Any] | None:
+    try:
+        return json.JSONDecoder().raw_decode(text, position)[0]
+    except (ValueError, RecursionError):
+        return None
+
+
+def _asked_for(found: Mapping[str, Any], labels: Sequence[str]) -> Scores:
+    given: Any = found.get("scores")
+    pairs: list[tuple[Any, Any]] = []
     if isinstance(given, list):
         entries = [cast("dict[str, Any]", entry) for entry in cast("list[Any]", given) if isinstance(entry, dict)]
         pairs = [(entry.get("label", entry.get("candidate")), entry.get("score")) for entry in entries]
     elif isinstance(given, dict):
         pairs = list(cast("dict[Any, Any]", given).items())
-    else:
-        pairs = []
     scores = {_label(label): score for label, value in pairs if (score := _score(value)) is not None}
     known = {label: scores[label] for label in labels if label in scores}
     winner = _label(found.get("winner"))
-    if not known and winner in labels:
-        return {winner: float(MAX_SCORE)}
-    return known
+    return {winner: float(MAX_SCORE)} if not known and winner in labels else known
+
+
+def _bare(found: Mapping[str, Any], labels: Sequence[str]) -> Scores:
+    scores = {label: score for label in labels if (score := _score(found.get(label))) is not None}
+    return scores if len(scores) == len(labels) else {}
 
 
 def _label(value: object) -> str:
@@ -102,13 +118,29 @@ def _label(value: object) -> str:
 def _score(value: Any) -> float | None:
     if isinstance(value, dict):
         value = cast("dict[str, Any]", value).get("score")
-    if isinstance(value, str) and (match := _NUMBER.fullmatch(value)):
+    if isinstance(value, str) and (match := _NUMBER.fullmatch(value.strip())):
         value = float(match[1])
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value or abs(value) == math.inf:
         return None
     return float(min(max(value, 0), MAX_SCORE))
 
 
-def _scores_by_line(text: str, labels: Sequence[str]) -> dict[str, float]:
-    pattern = re.compile(rf"^\W*(?:answer\s+)?({'|'.join(map(re.escape, labels))})\W*[:=]\W*(\d+(?:\.\d+)?)", re.I | re.M)
-    return {label.upper(): min(float(score), float(MAX_SCORE)) for label, score in pattern.findall(text)}
+def _reason(found: Mapping[str, Any]) -> str:
+    """The reason, without what cannot be written as UTF-8: JSON may hold halves of characters."""
+    reason = found.get("reason")
+    return reason.encode("utf-8", "replace").decode() if isinstance(reason, str) else ""
+
+
+def _scores_by_line(text: str, labels: Sequence[str]) -> Scores:
+    """Scores from lines that each hold a label, a number and nothing that would make the number something else.
+
+    Every repetition in the pattern is bounded, so that no text takes it more than linear time.
+    """
+    names = "|".join(map(re.escape, labels))
+    line = re.compile(
+        rf"^[^\w\n]{{0,8}}(?:answer[ \t]{{1,4}})?({names})[^\w\n:=]{{0,4}}[:=][ \t*_]{{0,8}}"
+        r"(-?\d{1,9}(?:\.\d{1,9})?)[ \t*_]{0,8}(?:/[ \t]{0,4}10(?!\d)|$|(?![.,]\d)[.,;:(|\u2013\u2014-])",
+        re.I | re.M,
+    )
+    scores = {label.upper(): min(max(float(score), 0.0), float(MAX_SCORE)) for label, score in line.findall(text)}
+    return scores if len(scores) == len(labels) else {}
