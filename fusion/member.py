@@ -7,7 +7,7 @@ one, and `deployments/` has those that reach a vLLM engine, a remote API, or a r
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from fusion.cost import Price
@@ -42,7 +42,7 @@ class MemberProfile:
     name: str
     backend: str
     model: str
-    sampling: Sampling = Sampling()
+    sampling: Sampling = field(default_factory=Sampling)
     system: str | None = None
     price: Price | None = None
 

@@ -72,7 +72,7 @@ class _Run:
     watcher: Watcher | None
     started_at: float
     candidates: list[Candidate] = field(default_factory=list[Candidate])
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     judge_costs_usd: list[float | None] = field(default_factory=list[float | None])
     panel_s: float = 0.0
     judge_s: float | None = None

@@ -26,7 +26,7 @@ class Answer:
 
     text: str
     tool_calls: tuple[ToolCall, ...] = ()
-    usage: Usage | None = Usage(10, 5)
+    usage: Usage | None = field(default_factory=lambda: Usage(10, 5))
     finish_reason: FinishReason = "stop"
     pieces: Sequence[str] | None = None
     piece_delay_s: float = 0.0
@@ -129,7 +129,7 @@ async def _behave(behaviour: Behaviour, call: Call, emit: Emit | None) -> Comple
             await _stream(Answer("", pieces=pieces), emit)
             raise error
         case Rubbish(value):
-            return cast(Any, value)
+            return cast("Any", value)
         case IgnoreCancellation(for_s, text):
             await _stubborn_sleep(for_s)
             return Completion(text)

@@ -1,4 +1,4 @@
-"""The round under any order of events: an oracle says when it must close, and every event is followed by every check."""
+"""The round under any order of events: an oracle says when it must close, and every event is followed by all checks."""
 
 from __future__ import annotations
 

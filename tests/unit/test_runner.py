@@ -78,7 +78,7 @@ def others() -> set[asyncio.Task[object]]:
         (Rubbish(), "malformed_reply"),
         (Rubbish("four"), "malformed_reply"),
         (Rubbish(Rubbish(None)), "malformed_reply"),
-        (Rubbish(Completion(None)), "unavailable"),  # pyright: ignore[reportArgumentType]  # that is the point
+        (Rubbish(Completion(None)), "unavailable"),
         (Answer(""), "empty_completion"),
         (Answer(" \n\t "), "empty_completion"),
         (CutOff(["fo"]), "malformed_reply"),
@@ -137,7 +137,7 @@ async def test_an_error_outside_of_the_tree_keeps_its_cause_and_its_words_stay_o
 
 async def test_a_member_that_is_not_in_the_pool_has_failed() -> None:
     task, pool = scene({"ada": ScriptedMember(GOOD), "bob": ScriptedMember(GOOD)})
-    del pool.members["ada"]  # pyright: ignore[reportIndexIssue]  # a dict in this test
+    del pool.members["ada"]
     result = await fuse(task, pool)
     assert [candidate.status for candidate in result.candidates] == ["failed", "answered"]
 
@@ -342,7 +342,7 @@ async def test_cancelling_the_request_cancels_everything_and_leaves_nothing(mode
         "bob": ScriptedMember(Answer("five"), delay_s=3),
         "judge": ScriptedMember(Hang()),
     }
-    task, pool = scene(members, mode, quorum=2)  # pyright: ignore[reportArgumentType]  # parametrized
+    task, pool = scene(members, mode, quorum=2)
     request = asyncio.create_task(fuse(task, pool, watcher=Recorder(watches_candidates=True)))
     await asyncio.sleep(after_s)
     began_at = now()

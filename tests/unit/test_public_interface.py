@@ -1,0 +1,44 @@
+"""What users may import from `fusion` changes only on purpose."""
+
+from __future__ import annotations
+
+import inspect
+
+import fusion
+
+PUBLIC = {
+    "Call": "fusion.values",
+    "Completion": "fusion.values",
+    "Delta": "fusion.values",
+    "Fused": "fusion.values",
+    "FusionError": "fusion.errors",
+    "Member": "fusion.member",
+    "MemberProfile": "fusion.member",
+    "Message": "fusion.values",
+    "Policy": "fusion.preset",
+    "Pool": "fusion.preset",
+    "Preset": "fusion.preset",
+    "Request": "fusion.values",
+    "Sampling": "fusion.values",
+    "Task": "fusion.preset",
+    "fuse": "fusion.runner",
+}
+
+
+def test_the_public_names_are_these_and_come_from_where_they_did() -> None:
+    assert set(fusion.__all__) == set(PUBLIC)
+    assert {name: getattr(fusion, name).__module__ for name in fusion.__all__} == PUBLIC
+
+
+def test_every_public_name_is_documented() -> None:
+    assert all(inspect.getdoc(getattr(fusion, name)) for name in fusion.__all__)
+
+
+def test_fuse_is_called_as_it_was() -> None:
+    parameters = inspect.signature(fusion.fuse).parameters
+    assert [(name, parameter.kind.name) for name, parameter in parameters.items()] == [
+        ("task", "POSITIONAL_OR_KEYWORD"),
+        ("pool", "POSITIONAL_OR_KEYWORD"),
+        ("watcher", "KEYWORD_ONLY"),
+        ("started_at", "KEYWORD_ONLY"),
+    ]
