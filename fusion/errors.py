@@ -6,7 +6,9 @@
     ├── MemberError               a call to a member ended without a completion
     │   ├── MemberTimeout         no answer in time
     │   ├── MemberUnavailable     refused, reset, dead, or not started
+    │   │   └── BreakerOpen       it failed too often, and is left alone for a while
     │   ├── MemberOverloaded      it asked for fewer calls
+    │   │   └── LimitReached      our own limit on calls to it leaves no room
     │   ├── MemberUnauthorized    our key or account was refused
     │   ├── MemberRejected        it does not accept this request
     │   ├── MalformedReply        what came back is not a reply
@@ -91,6 +93,25 @@ class MemberOverloaded(MemberError):
     def __init__(self, message: str, *, member: str | None = None, retry_after_s: float | None = None) -> None:
         super().__init__(message, member=member)
         self.retry_after_s = retry_after_s
+
+
+class BreakerOpen(MemberUnavailable):
+    """The member failed too often and is left alone for a while: the call was not made. `retry_after_s` is when the
+    next one may be, in seconds, 0 when another call is finding out now."""
+
+    code = "breaker_open"
+    retryable = False
+
+    def __init__(self, message: str, *, member: str | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(message, member=member)
+        self.retry_after_s = retry_after_s
+
+
+class LimitReached(MemberOverloaded):
+    """Our own limit on calls to the member leaves no room in time: the call was not made."""
+
+    code = "limit_reached"
+    retryable = False
 
 
 class MemberUnauthorized(MemberError):

@@ -160,12 +160,14 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A whole answer. `usage` is None where the backend reported none: it is never guessed."""
+    """A whole answer. `usage` is None where the backend reported none: it is never guessed. `answered_by` is the member
+    that stood in for the one that was asked, None when that one answered itself."""
 
     text: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     finish_reason: FinishReason = "stop"
     usage: Usage | None = None
+    answered_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

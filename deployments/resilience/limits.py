@@ -1,0 +1,226 @@
+"""Limits on how much a backend is asked at once and a minute."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from fusion.errors import LimitReached
+from fusion.member import Emit, Member
+from fusion.values import Call, Completion, Usage
+
+MINUTE_S = 60.0
+
+LEAST_RETRY_AFTER_S = 1.0
+"""What is said of a call's end that cannot be known: come back in a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """Calls under way at once, calls begun and tokens used in any minute (None is no limit), and how many calls may
+    wait for their turn."""
+
+    concurrency: int | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    max_queued: int = 256
+
+
+class Limiter:
+    """Lets calls through in the order they came, within the limits. Members that share a backend share its limiter.
+
+    In no 60 seconds does it begin more calls than allowed (a log of their times, not a bucket that lets a burst and
+    its refill through in one window). Tokens are known only after a call, from the usage that the backend reports:
+    while a minute's sum is at the limit nothing more begins, and what was under way may overshoot it.
+    """
+
+    def __init__(self, settings: LimitSettings) -> None:
+        self._settings = settings
+        self._waiting: deque[asyncio.Future[float]] = deque()
+        self._begun: deque[float] = deque()
+        self._used: deque[tuple[float, int]] = deque()
+        self._used_tokens = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self.running = 0
+
+    @property
+    def queued(self) -> int:
+        """Calls that wait for their turn."""
+        return len(self._waiting)
+
+    async def enter(self, call: Call) -> None:
+        """Wait for a turn, at most `call.timeout_s`, and take it. `leave` ends it.
+
+        Raises:
+            LimitReached: the queue is full, or the turn would come too late. `retry_after_s` is when the limits a
+                minute let another call through, at least a second.
+        """
+        now = _now()
+        wait_s = self._wait_at_least_s(now)
+        if wait_s == 0 and not self._waiting and self._has_room():
+            self._begin(now)
+            return
+        if self.queued >= self._settings.max_queued:
+            raise LimitReached(
+                f"{self.queued} calls are waiting already", member=call.member, retry_after_s=_retry_after_s(wait_s)
+            )
+        if wait_s >= call.timeout_s:
+            raise LimitReached(
+                f"the limits leave no turn within {call.timeout_s:.1f} s",
+                member=call.member,
+                retry_after_s=_retry_after_s(wait_s),
+            )
+        turn: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        self._let_in()
+        timeout = asyncio.timeout(call.timeout_s)
+        try:
+            async with timeout:
+                await turn
+        except TimeoutError as error:
+            self._withdraw(turn)
+            raise LimitReached(
+                f"no turn within {call.timeout_s:.1f} s",
+                member=call.member,
+                retry_after_s=_retry_after_s(self._wait_at_least_s(_now())),
+            ) from error
+        except BaseException:
+            self._withdraw(turn)
+            raise
+
+    def leave(self, usage: Usage | None) -> None:
+        """A call that had its turn has ended, and used this much where that is known."""
+        self.running -= 1
+        if usage is not None and self._settings.tokens_per_minute is not None:
+            tokens = usage.input_tokens + usage.output_tokens
+            self._used.append((_now(), tokens))
+            self._used_tokens += tokens
+        self._let_in()
+
+    def _withdraw(self, turn: asyncio.Future[float]) -> None:
+        """Leave the queue, or hand back a turn that came when it was no longer wanted: no call was made with it."""
+        if turn.done() and not turn.cancelled():
+            self.running -= 1
+            if self._settings.requests_per_minute is not None and turn.result() in self._begun:
+                self._begun.remove(turn.result())
+        elif turn in self._waiting:
+            self._waiting.remove(turn)
+        self._let_in()
+
+    def _let_in(self) -> None:
+        """Give their turns to those whose time has come, and wake up for the next."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        now = _now()
+        while self._waiting:
+            if self._waiting[0].done():
+                self._waiting.popleft()
+                continue
+            if not self._has_room():
+                return
+            opens_at = self._opens_at(now)
+            if opens_at > now:
+                self._timer = asyncio.get_running_loop().call_at(opens_at, self._let_in)
+                return
+            self._begin(now)
+            self._waiting.popleft().set_result(now)
+
+    def _begin(self, now: float) -> None:
+        self.running += 1
+        if self._settings.requests_per_minute is not None:
+            self._begun.append(now)
+
+    def _has_room(self) -> bool:
+        return self._settings.concurrency is None or self.running < self._settings.concurrency
+
+    def _opens_at(self, now: float) -> float:
+        """When the limits a minute let the next call through, not before now."""
+        self._forget(now)
+        at = now
+        requests = self._settings.requests_per_minute
+        if requests is not None and len(self._begun) >= requests:
+            at = self._begun[len(self._begun) - requests] + MINUTE_S
+        return max(at, self._tokens_open_at(now))
+
+    def _tokens_open_at(self, now: float) -> float:
+        most = self._settings.tokens_per_minute
+        at = now
+        if most is not None and self._used_tokens >= most:
+            left = self._used_tokens
+            for used_at, tokens in self._used:
+                left -= tokens
+                at = used_at + MINUTE_S
+                if left < most:
+                    break
+        return at
+
+    def _wait_at_least_s(self, now: float) -> float:
+        """The shortest wait of a call that queued now, as far as the limits a minute tell."""
+        at = self._opens_at(now)
+        requests = self._settings.requests_per_minute
+        if requests is not None:
+            minutes, place = divmod(self.queued + len(self._begun), requests)
+            if minutes > 0:
+                began_at = self._begun[place] if place < len(self._begun) else now
+                at = max(at, began_at + MINUTE_S * minutes)
+        return max(0.0, at - now)
+
+    def _forget(self, now: float) -> None:
+        while self._begun and self._begun[0] + MINUTE_S <= now:
+            self._begun.popleft()
+        while self._used and self._used[0][0] + MINUTE_S <= now:
+            self._used_tokens -= self._used.popleft()[1]
+
+
+class Limiting:
+    """Asks within its limiter's limits, waiting for a turn at most as long as the call may take.
+
+    Raises:
+        LimitReached: no turn came in time.
+    """
+
+    def __init__(self, member: Member, limiter: Limiter) -> None:
+        self._member = member
+        self._limiter = limiter
+        self._waits = 0
+        self._waited_s = 0.0
+        self._refused = 0
+
+    async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
+        began_at = _now()
+        try:
+            await self._limiter.enter(call)
+        except LimitReached:
+            self._refused += 1
+            raise
+        usage: Usage | None = None
+        try:
+            if waited_s := _now() - began_at:
+                self._waits += 1
+                self._waited_s += waited_s
+                call = replace(call, timeout_s=call.timeout_s - waited_s)
+            completion = await self._member.ask(call, emit)
+            usage = completion.usage
+            return completion
+        finally:
+            self._limiter.leave(usage)
+
+    def counters(self) -> Mapping[str, float]:
+        return {
+            "limit_waits_total": self._waits,
+            "limit_waited_s_total": self._waited_s,
+            "limit_refusals_total": self._refused,
+            "limit_running": self._limiter.running,
+            "limit_queued": self._limiter.queued,
+        }
+
+
+def _retry_after_s(wait_s: float) -> float:
+    return max(LEAST_RETRY_AFTER_S, wait_s)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

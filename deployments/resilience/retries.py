@@ -1,0 +1,106 @@
+"""Asking again after an error that may pass."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from deployments.resilience.budget import ExtraCalls
+from deployments.resilience.outlet import Outlet
+from fusion.errors import LimitReached, MemberError, MemberOverloaded
+from fusion.member import Emit, Member
+from fusion.values import Call, Completion
+
+
+@dataclass(frozen=True, slots=True)
+class RetrySettings:
+    """`attempts` counts the first one. Before the n-th repetition the wait is drawn evenly from zero to
+    `first_backoff_s * 2**(n-1)`, at most `max_backoff_s` ("full jitter", Brooker 2015, "Exponential Backoff And
+    Jitter"). Repetitions are at most `budget_percent` of the calls, plus `budget_reserve` that are there from the
+    start."""
+
+    attempts: int = 3
+    max_backoff_s: float = 8.0
+    first_backoff_s: float = 0.5
+    budget_percent: int = 10
+    budget_reserve: int = 3
+
+
+class Retrying:
+    """Repeats a call whose error is `retryable`, as long as nothing of an answer was handed on.
+
+    An overload is not amplified: one without a time to come back at is not repeated, one with such a time is repeated
+    once, not before that time, and out of the same budget; when the time lies beyond the call's end it is given up at
+    once. What our own limits refused is not repeated at all.
+
+    Each attempt is given what is left of `call.timeout_s`. The error raised is the last attempt's.
+    """
+
+    def __init__(self, member: Member, settings: RetrySettings, *, rng: random.Random) -> None:
+        self._member = member
+        self._settings = settings
+        self._rng = rng
+        self._budget = ExtraCalls(percent=settings.budget_percent, reserve=settings.budget_reserve)
+        self._retries = 0
+        self._unaffordable = 0
+
+    async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + call.timeout_s
+        attempt = 1
+        overloads = 0
+        self._budget.earn()
+        while True:
+            outlet = Outlet(emit)
+            try:
+                return await self._member.ask(call, outlet.emit)
+            except MemberError as error:
+                overloads += isinstance(error, MemberOverloaded)
+                wait_s = self._wait_s(error, attempt, overloads, ends_at - loop.time())
+                if outlet.emitted or wait_s is None or not self._affordable():
+                    raise
+                failure = error
+            finally:
+                outlet.close()
+            try:
+                await asyncio.sleep(wait_s)
+            except BaseException:
+                self._budget.give_back()
+                raise
+            left_s = ends_at - loop.time()
+            if left_s <= 0:
+                self._budget.give_back()
+                raise failure
+            call = replace(call, timeout_s=left_s)
+            attempt += 1
+            self._retries += 1
+
+    def counters(self) -> Mapping[str, float]:
+        return {
+            "retries_total": self._retries,
+            "retries_unaffordable_total": self._unaffordable,
+            "retry_budget_left": self._budget.left,
+        }
+
+    def _wait_s(self, error: MemberError, attempt: int, overloads: int, left_s: float) -> float | None:
+        """How long to wait before the next attempt, None when there must not be one."""
+        settings = self._settings
+        if not error.retryable or isinstance(error, LimitReached) or attempt >= settings.attempts:
+            return None
+        most_s = min(settings.max_backoff_s, settings.first_backoff_s * 2.0 ** (attempt - 1))
+        not_before_s = 0.0
+        if isinstance(error, MemberOverloaded):
+            if error.retry_after_s is None or overloads > 1 or not error.retry_after_s < left_s:
+                return None
+            not_before_s = max(0.0, error.retry_after_s)
+            # All that were refused together come back together: spread them, and leave each some time to be answered.
+            most_s = min(most_s, (left_s - not_before_s) / 2)
+        wait_s = not_before_s + self._rng.uniform(0.0, most_s)
+        return wait_s if wait_s < left_s else None
+
+    def _affordable(self) -> bool:
+        affordable = self._budget.take()
+        self._unaffordable += not affordable
+        return affordable
