@@ -14,7 +14,7 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.schema import LoggingConfig
 
-from cluster.config import ClusterConfig, RemoteBackendConfig, Replicas, VllmBackendConfig
+from cluster.config import ClusterConfig, JudgeReplicas, RemoteBackendConfig, Replicas, VllmBackendConfig
 from deployments.catalogue import Catalogue
 from deployments.judge import Judge
 from deployments.member_replica import MemberReplica
@@ -106,7 +106,7 @@ def _remote(backend: RemoteBackendConfig, profile: MemberProfile) -> Application
     )
 
 
-def _options(name: str, replicas: Replicas, target_ongoing: float, max_ongoing: int) -> _Options:
+def _options(name: str, replicas: Replicas | JudgeReplicas, target_ongoing: float, max_ongoing: int) -> _Options:
     return {
         "name": name,
         "max_ongoing_requests": max_ongoing,

@@ -269,7 +269,8 @@ def _schema(wanted: _ResponseFormat | None) -> JsonSchema | None:
 
 
 def _invalid(error: ValidationError, body: bytes) -> InvalidRequest:
-    first = error.errors(include_url=False, include_input=False)[0]
+    # Of the branches of a union, the one that got furthest is the one that was meant.
+    first = max(error.errors(include_url=False, include_input=False), key=lambda found: _param(found["loc"]).count("["))
     if first["type"] == "json_invalid":
         return InvalidRequest(f"the body is not JSON: {first['ctx']['error']}" if "ctx" in first else "not JSON")
     param = _param(first["loc"])

@@ -21,7 +21,7 @@ import yaml
 from ray import serve
 
 from cluster.app import build
-from cluster.config import load
+from cluster.config_file import load
 from tests.serve.scripted import SCRIPTED, scripted_deployment
 
 KEY = "sk-test-0123456789"
@@ -92,7 +92,7 @@ def remote_config(upstream: str) -> dict[str, Any]:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("configs")
     os.environ["TEST_API_KEYS"] = f"sk-another-key,{KEY}"
-    os.environ["RAY_SERVE_THROUGHPUT_OPTIMIZED"] = "1"
+    os.environ |= {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0"}
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     ray.init(include_dashboard=False, logging_level="error", log_to_driver=False, num_cpus=8)

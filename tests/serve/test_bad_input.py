@@ -17,7 +17,7 @@ USER = {"role": "user", "content": "hello"}
         ({"messages": [USER]}, "model", "required"),
         ({"model": "fusion/merge"}, "messages", "required"),
         ({"model": "fusion/merge", "messages": []}, "messages", "at least 1"),
-        ({"model": "fusion/merge", "messages": "hello"}, "messages", "list"),
+        ({"model": "fusion/merge", "messages": "hello"}, "messages", "valid array"),
         ({"model": "fusion/merge", "messages": [{"role": "user"}]}, "messages[0]", "needs content"),
         ({"model": "fusion/merge", "messages": [USER, {"role": "robot", "content": ""}]}, "messages[1].role", "user"),
         ({"model": "fusion/merge", "messages": [{"role": "user", "content": 7}]}, "messages[0].content", "string"),

@@ -1,0 +1,71 @@
+# `make help` lists the targets.
+
+PYTHON ?= python3
+# The engine to install: cpu or gpu.
+EXTRA ?= cpu
+# Where pip finds PyTorch's CPU builds, when it does not know by itself.
+TORCH_INDEX ?=
+HOST ?=
+PORT ?=
+CONFIG ?=
+
+BIN := .venv/bin
+STAMP := .venv/.installed-$(EXTRA)
+LOCK := requirements/$(EXTRA).txt
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+TORCH_CPU := $(shell sed -n 's/^\(torch==.*\)/\1/p' requirements/cpu.txt)
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test check format lock clean free-port .venv
+
+help: ## What can be made
+	@sed -n 's/^\([a-z.-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+serve: free-port $(STAMP) ## Serve, in the foreground: make serve [PORT=8123] [HOST=...] [CONFIG=my.yaml]
+	@exec $(BIN)/fusion serve $(if $(CONFIG),-c $(CONFIG)) $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
+
+.venv: $(STAMP) ## Install everything into .venv, with pinned versions
+
+test: check ## Everything that is checked
+	$(BIN)/pytest tests/serve
+	$(BIN)/pytest tests/vllm
+
+check: $(STAMP) ## The fast part: lint, types, import contract, unit tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/pytest tests/unit
+
+format: $(STAMP) ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Without a configuration the port is known before anything is installed, so that a clash is said at once. With one, the
+# command says it, before anything is started.
+free-port:
+	@$(if $(CONFIG)$(HOST),:,$(PYTHON) -c "import socket, sys; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); p = int(sys.argv[1]); sys.exit(0 if s.connect_ex(('127.0.0.1', p)) else f'port {p} on 127.0.0.1 is in use: choose another one with PORT=...')" $(or $(PORT),8000))
+
+# The lock names every package of the tree, so nothing is resolved and nothing else comes along.
+$(STAMP): pyproject.toml $(LOCK)
+	@$(PYTHON) -c "import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 13) else 'Python 3.11 or 3.12 is needed, this is ' + sys.version.split()[0] + ': choose another one with PYTHON=...')"
+	@echo "==> making .venv"
+	@$(PYTHON) -m venv .venv || { echo "Python's venv module is missing: apt-get install python3-venv" >&2; exit 2; }
+	@rm -f .venv/.installed-*
+ifeq ($(EXTRA),cpu)
+	@$(PIP) install --quiet --dry-run --no-deps --ignore-installed $(INDEX) '$(TORCH_CPU)' >/dev/null 2>&1 || { \
+	  echo "pip does not find $(TORCH_CPU), which is in PyTorch's own index for CPU builds." >&2; \
+	  echo "Take its address from the \"Get Started\" page of pytorch.org (Pip, CPU) and run:" >&2; \
+	  echo "    make .venv TORCH_INDEX=<that address>" >&2; exit 2; }
+endif
+	@echo "==> installing $$(grep -c == $(LOCK)) pinned packages, about 4 GB: 2 to 5 minutes"
+	@$(PIP) install --no-deps $(INDEX) -r $(LOCK)
+	@$(PIP) install --no-deps --quiet -e .
+	@touch $@
+
+lock: ## Resolve all versions anew and write requirements/
+	sh requirements/lock.sh $(PYTHON) $(TORCH_INDEX)
+
+clean: ## Remove what was installed and built
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The operator's side: configuration, composition root, life cycle and command line."""

@@ -1,0 +1,268 @@
+"""What a cluster is made of, as frozen models: backends, members, presets, server, judge.
+
+`cluster.config_file.load` reads them from a YAML file; docs/configuration.md explains every key.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from fusion.cost import Price
+from fusion.member import MemberProfile
+from fusion.preset import DecisionMode, Policy, Preset
+from fusion.values import Mode, Sampling
+
+DEFAULT_PRESET = "fusion/merge"
+MAX_PANEL = 16
+MAX_ROUNDS = 5
+MAX_DEADLINE_S = 3600.0
+
+Location = tuple[str | int, ...]
+Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")]
+Seconds = Annotated[float, Field(gt=0, le=MAX_DEADLINE_S)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Replicas(_Model):
+    """How many replicas serve a deployment, and how many calls each should have under way."""
+
+    min: Annotated[int, Field(ge=1)] = 1
+    max: Annotated[int, Field(ge=1)] = 1
+    target_ongoing: Annotated[int, Field(ge=1)] = 64
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Replicas:
+        if self.max < self.min:
+            raise ValueError(f"max ({self.max}) must not be below min ({self.min})")
+        return self
+
+
+class Placement(_Model):
+    """How Ray places a replica's shards on nodes."""
+
+    strategy: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = "PACK"
+
+
+class VllmBackendConfig(_Model):
+    """A vLLM engine of our own."""
+
+    kind: Literal["vllm"]
+    model: Annotated[str, Field(min_length=1)]
+    engine: dict[str, Any] = {}
+    accelerator: Annotated[str, Field(min_length=1)]
+    placement: Placement = Placement()
+    replicas: Replicas = Replicas()
+    env: dict[str, str] = {}
+
+
+class TimeoutsConfig(_Model):
+    """Seconds allowed for each stage of a call."""
+
+    connect_s: Seconds = 5.0
+    first_token_s: Seconds = 30.0
+    idle_s: Seconds = 20.0
+    total_s: Seconds = 120.0
+
+
+class RemoteBackendConfig(_Model):
+    """A remote API."""
+
+    kind: Literal["remote"]
+    api: Literal["openai"] = "openai"
+    base_url: str
+    api_key_env: Annotated[str, Field(min_length=1)] | None = None
+    api_key_file: Annotated[str, Field(min_length=1)] | None = None
+    allow_http: bool = False
+    timeouts: TimeoutsConfig = TimeoutsConfig()
+    replicas: Replicas = Replicas()
+
+    @model_validator(mode="after")
+    def _reachable_safely(self) -> RemoteBackendConfig:
+        url = urlsplit(self.base_url)
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise ValueError(f"base_url must be an http or https URL with a host, not {self.base_url!r}")
+        if url.username or url.query or url.fragment:
+            raise ValueError("base_url must hold neither credentials nor a query: a key belongs into api_key_env")
+        if url.scheme == "http" and not (self.allow_http or is_loopback(url.hostname)):
+            raise ValueError("base_url must be https off the loopback range, unless allow_http is true")
+        if self.api_key_env is not None and self.api_key_file is not None:
+            raise ValueError("give api_key_env or api_key_file, not both")
+        return self
+
+
+BackendConfig = Annotated[VllmBackendConfig | RemoteBackendConfig, Field(discriminator="kind")]
+
+
+class PriceConfig(_Model):
+    """US dollars per million tokens."""
+
+    input_per_mtok: Annotated[float, Field(ge=0)]
+    output_per_mtok: Annotated[float, Field(ge=0)]
+
+
+class MemberConfig(_Model):
+    """A named voice: a backend plus model, sampling and an optional system prompt."""
+
+    backend: str
+    model: Annotated[str, Field(min_length=1)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    seed: int | None = None
+    stop: Annotated[tuple[str, ...], Field(strict=False)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    system: str | None = None
+    price: PriceConfig | None = None
+
+    def sampling(self) -> Sampling:
+        """The member's own sampling."""
+        return Sampling(**{name: getattr(self, name) for name in Sampling.__slots__})
+
+
+class PresetConfig(_Model):
+    """A named panel, mode, judge and policy. `panel` and a list of judges are in order of trust and succession."""
+
+    mode: Mode
+    panel: Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_PANEL, strict=False)]
+    judge: str | Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_PANEL, strict=False)]
+    quorum: Annotated[int, Field(ge=1)] | None = None
+    straggler_grace: Annotated[float, Field(ge=0)] = Policy().straggler_grace
+    deadline_s: Seconds = Policy().deadline_s
+    rounds: Annotated[int, Field(ge=1, le=MAX_ROUNDS)] | None = None
+    decision: DecisionMode | None = None
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """The judges in order of succession."""
+        return (self.judge,) if isinstance(self.judge, str) else self.judge
+
+    @model_validator(mode="after")
+    def _consistent(self) -> PresetConfig:
+        if self.quorum is not None and self.quorum > len(self.panel):
+            raise ValueError(f"quorum ({self.quorum}) must not be above the panel's size ({len(self.panel)})")
+        for name in ("rounds", "decision"):
+            if getattr(self, name) is not None and self.mode != "debate":
+                raise ValueError(f"{name} belongs to the mode debate, this is {self.mode}")
+        return self
+
+
+class ServerConfig(_Model):
+    """Where the HTTP API listens, and who may use it."""
+
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    api_keys_env: Annotated[str, Field(min_length=1)] | None = None
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 4 * 1024 * 1024
+
+
+class JudgeReplicas(_Model):
+    """How many replicas the judge deployment has."""
+
+    min: Annotated[int, Field(ge=1)] = 1
+    max: Annotated[int, Field(ge=1)] = 1
+
+
+class JudgeConfig(_Model):
+    """The judge deployment: its replicas, and how many requests each takes and how many wait."""
+
+    replicas: JudgeReplicas = JudgeReplicas()
+    target_queue_depth: Annotated[int, Field(ge=1)] = 4
+    max_ongoing: Annotated[int, Field(ge=1)] = 256
+    max_queued: Annotated[int, Field(ge=1)] = 512
+
+    @model_validator(mode="after")
+    def _in_order(self) -> JudgeConfig:
+        if self.replicas.max < self.replicas.min:
+            raise ValueError(f"replicas.max ({self.replicas.max}) must not be below min ({self.replicas.min})")
+        return self
+
+
+class ClusterConfig(_Model):
+    """A whole cluster."""
+
+    backends: Annotated[dict[Name, BackendConfig], Field(min_length=1)]
+    members: Annotated[dict[Name, MemberConfig], Field(min_length=1)]
+    presets: Annotated[dict[Name, PresetConfig], Field(min_length=1)]
+    server: ServerConfig = ServerConfig()
+    judge: JudgeConfig = JudgeConfig()
+
+    @property
+    def default_preset(self) -> str:
+        """The preset that stands for fusion as such."""
+        return DEFAULT_PRESET if DEFAULT_PRESET in self.presets else next(iter(self.presets))
+
+    def profiles(self) -> dict[str, MemberProfile]:
+        """Every member as the core knows it."""
+        return {name: self._profile(name, member) for name, member in self.members.items()}
+
+    def fusion_presets(self) -> dict[str, Preset]:
+        """Every preset as the core knows it."""
+        return {
+            name: Preset(
+                name=name,
+                mode=preset.mode,
+                panel=preset.panel,
+                judges=preset.judges,
+                policy=Policy(preset.quorum, preset.straggler_grace, preset.deadline_s),
+                rounds=preset.rounds or 1,
+                decision=preset.decision or "merge",
+            )
+            for name, preset in self.presets.items()
+        }
+
+    def contradictions(self) -> Iterator[tuple[Location, str]]:
+        """What does not fit together: the place in the file and what is wrong there."""
+        for name, member in self.members.items():
+            backend = self.backends.get(member.backend)
+            if backend is None:
+                yield ("members", name, "backend"), _unknown("backend", member.backend, self.backends)
+            elif isinstance(backend, RemoteBackendConfig) and member.model is None:
+                yield ("members", name), "a member of a remote backend needs a model"
+            elif isinstance(backend, VllmBackendConfig) and member.model not in (None, backend.model):
+                yield ("members", name, "model"), f"its backend serves {backend.model!r}; leave the model out"
+        for name, preset in self.presets.items():
+            if name in self.members:
+                yield ("presets", name), "a preset and a member must not share a name: both are model ids"
+            yield from self._unknown_members(("presets", name, "panel"), preset.panel)
+            yield from self._unknown_members(("presets", name, "judge"), preset.judges)
+        if not is_loopback(self.server.host) and self.server.api_keys_env is None:
+            yield (
+                ("server", "host"),
+                f"{self.server.host} can be reached from other machines: set server.api_keys_env, or use 127.0.0.1",
+            )
+
+    def _unknown_members(self, location: Location, members: tuple[str, ...]) -> Iterator[tuple[Location, str]]:
+        for index, member in enumerate(members):
+            if member not in self.members:
+                yield (*location, index), _unknown("member", member, self.members)
+            elif member in members[:index]:
+                yield (*location, index), f"{member!r} is named twice"
+
+    def _profile(self, name: str, member: MemberConfig) -> MemberProfile:
+        backend = self.backends[member.backend]
+        model = member.model or (backend.model if isinstance(backend, VllmBackendConfig) else "")
+        price = None if member.price is None else Price(**member.price.model_dump())
+        return MemberProfile(name, member.backend, model, member.sampling(), member.system, price)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address reaches this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _unknown(kind: str, name: str, known: dict[str, Any]) -> str:
+    return f"there is no {kind} {name!r}; known are {', '.join(known)}"

@@ -1,0 +1,237 @@
+"""Reads a configuration file, and says of every mistake in it where it is and what would be right."""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from cluster.config import ClusterConfig, Location, RemoteBackendConfig
+
+EMBEDDED = Path(__file__).parent / "presets" / "embedded.yaml"
+"""The configuration that needs neither a GPU nor a key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake: its line and column (from 1), the path of the key, and what is wrong there."""
+
+    line: int
+    column: int
+    path: str
+    message: str
+
+
+class ConfigError(Exception):
+    """A configuration cannot be used. `problems` are in the order of the file."""
+
+    def __init__(self, file: Path, problems: Iterable[Problem]) -> None:
+        self.file = file
+        self.problems = tuple(sorted(problems, key=lambda problem: (problem.line, problem.column)))
+        super().__init__(file, self.problems)
+
+    def __str__(self) -> str:
+        return "\n".join(
+            f"{self.file}:{problem.line}:{problem.column}: {problem.path + ': ' if problem.path else ''}{problem.message}"
+            for problem in self.problems
+        )
+
+
+def load(file: Path) -> ClusterConfig:
+    """The configuration in a YAML file.
+
+    Raises:
+        ConfigError: with every problem that was found.
+    """
+    document = _parse(file, _read(file))
+    try:
+        config = ClusterConfig.model_validate(document.value)
+    except ValidationError as error:
+        # One problem a place: each branch of a union has its own opinion of what is wrong there.
+        found = {_path(each["loc"]): each for each in reversed(error.errors(include_url=False, include_context=False))}
+        raise ConfigError(
+            file,
+            [document.problem(path, _message(each["loc"], each["type"], each["msg"])) for path, each in found.items()],
+        ) from None
+    problems = [document.problem(location, message) for location, message in config.contradictions()]
+    if problems:
+        raise ConfigError(file, problems)
+    return config
+
+
+def check_secrets(file: Path, config: ClusterConfig, environ: Mapping[str, str]) -> None:
+    """Make sure that every key that the configuration names is there.
+
+    Raises:
+        ConfigError: naming each variable that is unset or empty and each file that is missing.
+    """
+    document = _parse(file, _read(file))
+    named: list[tuple[Location, str | None]] = [(("server", "api_keys_env"), config.server.api_keys_env)]
+    problems: list[Problem] = []
+    for name, backend in config.backends.items():
+        if isinstance(backend, RemoteBackendConfig):
+            named.append((("backends", name, "api_key_env"), backend.api_key_env))
+            if backend.api_key_file is not None and not Path(backend.api_key_file).is_file():
+                where = ("backends", name, "api_key_file")
+                problems.append(document.problem(where, f"there is no file {backend.api_key_file}"))
+    problems += [
+        document.problem(location, f"the environment variable {variable} is unset or empty")
+        for location, variable in named
+        if variable is not None and not environ.get(variable, "").strip()
+    ]
+    if problems:
+        raise ConfigError(file, problems)
+
+
+@dataclass(frozen=True, slots=True)
+class _Document:
+    value: object
+    root: yaml.Node
+
+    def problem(self, location: Location, message: str) -> Problem:
+        """The problem with the place of the deepest part of the location that the file has."""
+        node, mark = self.root, self.root.start_mark
+        for part in location:
+            below = _child(node, part)
+            if below is None:
+                break
+            mark, node = below
+        return Problem(mark.line + 1, mark.column + 1, _dotted(location), message)
+
+
+class _NoDuplicates(yaml.SafeLoader):
+    """YAML's own loader takes the last of two equal keys in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+            if not isinstance(key, str):
+                raise yaml.constructor.ConstructorError(None, None, "keys must be text", key_node.start_mark)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is there twice", key_node.start_mark)
+            seen.add(key)
+        return cast("dict[Any, Any]", super().construct_mapping(node, deep))
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        message = "there is no such file"
+    except IsADirectoryError:
+        message = "this is a directory, not a file"
+    except UnicodeDecodeError:
+        message = "the file is not UTF-8 text"
+    except OSError as error:
+        message = f"the file cannot be read: {error.strerror}"
+    raise ConfigError(file, [Problem(1, 1, "", message)])
+
+
+def _parse(file: Path, text: str) -> _Document:
+    loader = _NoDuplicates(text)
+    try:
+        root = loader.get_single_node()
+        value = None if root is None else loader.construct_document(root)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        raise ConfigError(file, [Problem(line, column, "", f"not YAML: {error.problem or error.context}")]) from None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ConfigError(file, [Problem(1, 1, "", f"not YAML: {error}")]) from None
+    finally:
+        loader.dispose()
+    if root is None or not isinstance(value, dict):
+        what = "the file is empty" if root is None else "the file must hold a mapping"
+        raise ConfigError(file, [Problem(1, 1, "", f"{what}: backends, members and presets are needed")])
+    return _Document(cast("object", value), root)
+
+
+def _child(node: yaml.Node, part: str | int) -> tuple[yaml.Mark, yaml.Node] | None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.value == part:
+                return key.start_mark, value
+    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+        return node.value[part].start_mark, node.value[part]
+    return None
+
+
+def _path(location: Location) -> Location:
+    """The location without the names of union branches that pydantic puts in."""
+    fields = _walk(location)
+    return tuple(part for part, is_key in zip(location, fields, strict=True) if is_key)
+
+
+def _walk(location: Location) -> list[bool]:
+    """For each part of a location, whether it is a key of the file."""
+    at: list[Any] = [ClusterConfig]
+    keys: list[bool] = []
+    for part in location:
+        below = [found for annotation in at for found in _below(annotation, part)]
+        keys.append(bool(below) or not _is_branch(part, at))
+        at = below or at
+    return keys
+
+
+def _below(annotation: Any, part: str | int) -> list[Any]:
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _below(get_args(annotation)[0], part)
+    if origin in (typing.Union, types.UnionType):
+        return [found for branch in get_args(annotation) for found in _below(branch, part)]
+    if origin is dict:
+        return [get_args(annotation)[1]]
+    if origin in (tuple, list) and isinstance(part, int):
+        return [get_args(annotation)[0]]
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel) and part in annotation.model_fields:
+        return [annotation.__annotations__.get(part) and typing.get_type_hints(annotation, include_extras=True)[part]]
+    return []
+
+
+def _is_branch(part: str | int, at: list[Any]) -> bool:
+    return isinstance(part, str) and (part in ("vllm", "remote", "str", "[key]") or "[" in part)
+
+
+def _known_keys(location: Location) -> list[str]:
+    at: list[Any] = [ClusterConfig]
+    tag: str | None = None
+    for part in location[:-1]:
+        below = [found for annotation in at for found in _below(annotation, part)]
+        tag = part if not below and isinstance(part, str) else tag
+        at = below or at
+    models = [model for annotation in at for model in _models(annotation)]
+    tagged = [model for model in models if tag is None or tag in get_args(model.__annotations__.get("kind", Literal[""]))]
+    return [name for model in tagged or models for name in model.model_fields]
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for branch in get_args(annotation) for model in _models(branch)]
+
+
+def _message(location: Location, kind: str, message: str) -> str:
+    if kind == "extra_forbidden":
+        known = _known_keys(location)
+        close = difflib.get_close_matches(str(location[-1]), known, n=1)
+        return "unknown key; " + (f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}")
+    if kind == "missing":
+        return "this key is required"
+    if kind == "union_tag_not_found":
+        return "kind is required: vllm or remote"
+    return message.removeprefix("Value error, ")
+
+
+def _dotted(location: Location) -> str:
+    path = ""
+    for part in location:
+        path += f"[{part}]" if isinstance(part, int) else (f".{part}" if path else part)
+    return path
