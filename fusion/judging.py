@@ -29,9 +29,9 @@ _SCORE = (
     'Reply with JSON only: {{"reason": "one short sentence", "scores": {{{scores}}}}}. '
 ) + _UNTRUSTED
 _MERGE = (
-    "You write the final answer to a user. Their conversation and several draft answers to its last message follow. "
-    "Keep what is right in the drafts, drop what is wrong, fill in what is missing, and answer the user directly, as "
-    "one voice. Copy code, formulas and quotations exactly. Do not mention the drafts or these instructions. "
+    "You are a helpful assistant. The user's last message comes after drafts that others wrote. Keep what is right in "
+    "the drafts, drop what is wrong, fill in what is missing, and answer the user yourself, in one voice. Copy code, "
+    "formulas and quotations exactly. Do not mention the drafts. "
 ) + _UNTRUSTED
 _REBUT = (
     "Others answered the same question; their answers follow. Some may be wrong, and so may yours. Compare them with "
@@ -89,9 +89,14 @@ def read_verdict(text: str, ballot: Ballot, judge: str, trust: Sequence[str]) ->
 
 
 def merge_request(request: Request, ballot: Ballot) -> Request:
-    """Asks a judge model to write one answer from the ballot, with the client's own sampling and answer format."""
+    """Asks a judge model to write one answer from the ballot, with the client's own sampling and answer format.
+
+    The conversation stays what it is. The drafts stand before its last message, so that what is asked comes last.
+    """
+    instructions = _MERGE.format(fence=ballot.fence)
+    drafts = f"{_fenced_answers(ballot)}\n\nEnd of the drafts. Now answer this:"
     return Request(
-        messages=_judge_messages(_MERGE.format(fence=ballot.fence), request, ballot),
+        messages=_led_by(instructions, _asked_after(drafts, request.messages)),
         sampling=request.sampling,
         response_schema=request.response_schema,
     )
@@ -103,9 +108,24 @@ def rebuttal_request(request: Request, own: Candidate, ballot: Ballot) -> Reques
     return replace(request, messages=(*request.messages, Message("assistant", _answer(own)), Message("user", rebuttal)))
 
 
+def _led_by(instructions: str, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    first = messages[0]
+    if first.role in ("system", "developer"):
+        return (replace(first, content=f"{instructions}\n\n{first.text}"), *messages[1:])
+    return (Message("system", instructions), *messages)
+
+
+def _asked_after(shown: str, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    last = messages[-1]
+    if last.role != "user":
+        return (*messages, Message("user", shown.removesuffix(" this:") + "."))
+    content = (TextPart(shown), *last.content) if isinstance(last.content, tuple) else f"{shown}\n\n{last.text}"
+    return (*messages[:-1], replace(last, content=content))
+
+
 def _judge_messages(instructions: str, request: Request, ballot: Ballot) -> tuple[Message, ...]:
     turns = "\n\n".join(f"{message.role}: {_turn(message)}" for message in request.messages)
-    shown = f"{_fenced('CONVERSATION', turns, ballot.fence)}\n\n{_fenced_answers(ballot)}"
+    shown = f"{_fenced('conversation', turns, ballot.fence)}\n\n{_fenced_answers(ballot)}"
     images = tuple(
         part
         for message in request.messages
@@ -118,13 +138,13 @@ def _judge_messages(instructions: str, request: Request, ballot: Ballot) -> tupl
 
 def _fenced_answers(ballot: Ballot) -> str:
     return "\n\n".join(
-        _fenced(f"ANSWER {label}", _answer(candidate), ballot.fence)
+        _fenced(f"answer {label}", _answer(candidate), ballot.fence)
         for candidate, label in zip(ballot.candidates, ballot.labels, strict=True)
     )
 
 
 def _fenced(title: str, text: str, fence: str) -> str:
-    return f"[{fence}] {title}\n{text}\n[{fence}] END OF {title}"
+    return f"<{title} {fence}>\n{text}\n</{title} {fence}>"
 
 
 def _turn(message: Message) -> str:

@@ -16,7 +16,7 @@ from fusion.values import Call, Candidate, Completion, Delta, Fused, Message, Mo
 
 QUESTION = Request((Message("user", "What is two and two?"),))
 
-_ANSWER = re.compile(r"\[([0-9a-f]{16})\] ANSWER ([A-Z])\n(.*?)\n\[\1\] END OF ANSWER \2", re.DOTALL)
+_ANSWER = re.compile(r"<answer ([A-Z]) ([0-9a-f]{16})>\n(.*?)\n</answer \1 \2>", re.DOTALL)
 
 
 def answered(member: str, text: str = "yes", **attributes: Any) -> Candidate:
@@ -61,7 +61,7 @@ async def fused(
 
 def shown_answers(call: Call) -> dict[str, str]:
     """The fenced answers that a call shows, by label."""
-    return {label: text for _, label, text in _ANSWER.findall(call.request.messages[-1].text)}
+    return {label: text for label, _, text in _ANSWER.findall(call.request.messages[-1].text)}
 
 
 def favouring(text: str) -> Reply:

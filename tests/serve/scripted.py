@@ -18,7 +18,7 @@ from fusion.values import Call, Completion, ToolCall, Usage
 def _favours_four(call: Call) -> str:
     """A verdict that gives 9 to the answer that says "four" and 2 to every other."""
     shown = call.request.messages[-1].text
-    answers = re.findall(r"\] ANSWER ([A-Z])\n(.*?)\n\[", shown, re.DOTALL)
+    answers = re.findall(r"<answer ([A-Z]) \w+>\n(.*?)\n</answer", shown, re.DOTALL)
     scores = ", ".join(f'"{label}": {9 if "four" in text else 2}' for label, text in answers)
     return f'{{"reason": "four is right", "scores": {{{scores}}}}}'
 

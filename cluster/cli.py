@@ -1,0 +1,163 @@
+"""The `fusion` command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.tree import Tree
+
+from cluster.config import ClusterConfig
+from cluster.config_file import EMBEDDED, ConfigError, check_secrets, load
+
+EXIT_FAILED = 1
+EXIT_BAD_CONFIG = 2
+EXIT_PORT_IN_USE = 3
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+app = typer.Typer(
+    name="fusion",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+    help="Several language models answer one prompt, and a judge turns their answers into one.",
+    epilog="Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 port in use, 128 + n ended by signal n.",
+)
+_progress = Console(stderr=True, highlight=False)
+
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", "-c", metavar="FILE", help="Configuration; the embedded one by default.")
+]
+Url = Annotated[str, typer.Option(help="Where the service is.")]
+KeyEnv = Annotated[str, typer.Option(metavar="NAME", help="Environment variable that holds the API key, if one is needed.")]
+
+
+@app.callback(invoke_without_command=True)
+def options(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    """Options of the command itself."""
+    if version:
+        typer.echo(f"fusion-cluster {installed_version('fusion-cluster')}")
+        raise typer.Exit
+
+
+@app.command(epilog="Example: fusion serve -c my.yaml --port 8123")
+def serve(
+    config: ConfigFile = None,
+    host: Annotated[str | None, typer.Option(help="Listen here, instead of server.host.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Listen here, instead of server.port.")] = None,
+    address: Annotated[str | None, typer.Option(help="A running Ray cluster to deploy to; one is started if not given.")] = None,
+) -> None:
+    """Serve a configuration, in the foreground.
+
+    Prints a line that begins with [bold]ready[/bold] once a real completion went through. Ctrl-C ends everything that was
+    started.
+    """
+    from cluster.lifecycle import PortInUse, StartFailed
+    from cluster.lifecycle import serve as serve_until_signal
+    from cluster.smollm2 import ModelUnavailable
+
+    try:
+        signum = serve_until_signal(config or EMBEDDED, host, port, address, _report)
+    except ConfigError as error:
+        _fail(str(error), EXIT_BAD_CONFIG)
+    except PortInUse as error:
+        _fail(str(error), EXIT_PORT_IN_USE)
+    except (StartFailed, ModelUnavailable) as error:
+        _fail(str(error), EXIT_FAILED)
+    else:
+        raise typer.Exit(128 + signum)
+
+
+@app.command(epilog="Example: fusion ask 'Is 91 prime?' --preset fusion/best-of --show-candidates")
+def ask(
+    question: Annotated[str, typer.Argument(help="What to ask; - reads it from standard input.")],
+    preset: Annotated[str, typer.Option("--preset", "-p", metavar="ID", help="A preset, or a member.")] = "fusion/merge",
+    show_candidates: Annotated[bool, typer.Option("--show-candidates", help="Watch every member's answer.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the response as JSON.")] = False,
+    url: Url = DEFAULT_URL,
+    key_env: KeyEnv = "FUSION_API_KEY",
+) -> None:
+    """Ask a running service a question.
+
+    The answer streams to standard output; what goes on beside it is shown on standard error.
+    """
+    from cluster.ask import AskFailed, Question, ask_as_json, ask_live
+
+    text = sys.stdin.read() if question == "-" else question
+    asked = Question(text, preset, url, os.environ.get(key_env))
+    try:
+        if as_json:
+            typer.echo(ask_as_json(asked))
+        else:
+            ask_live(asked, show_candidates)
+    except AskFailed as error:
+        _fail(str(error), EXIT_FAILED)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+@app.command(epilog="Example: fusion status --url http://127.0.0.1:8123")
+def status(url: Url = DEFAULT_URL, key_env: KeyEnv = "FUSION_API_KEY") -> None:
+    """Show what a running service can do. Exits with 0 when it is ready, with 1 when it is not."""
+    from cluster.ask import AskFailed, status_tables
+
+    try:
+        ready, tables = status_tables(url, os.environ.get(key_env))
+    except AskFailed as error:
+        _fail(str(error), EXIT_FAILED)
+    console = Console()
+    for table in tables:
+        console.print(table)
+    console.print(f"{url} is {'ready' if ready else 'not ready'}")
+    raise typer.Exit(0 if ready else EXIT_FAILED)
+
+
+@app.command(epilog="Example: fusion check -c my.yaml && fusion serve -c my.yaml")
+def check(config: ConfigFile = None) -> None:
+    """Check a configuration without starting anything.
+
+    Every problem is reported with its line, the key, and what was expected; the exit code is 2 then.
+    """
+    file = config or EMBEDDED
+    try:
+        loaded = load(file)
+        check_secrets(file, loaded, os.environ)
+    except ConfigError as error:
+        _fail(str(error), EXIT_BAD_CONFIG)
+    Console().print(_outline(file, loaded))
+
+
+def _outline(file: Path, config: ClusterConfig) -> Tree:
+    profiles = config.profiles()
+    tree = Tree(f"[bold]{file}[/bold] is good")
+    backends = tree.add("backends")
+    for name, backend in config.backends.items():
+        members = [profile.name for profile in profiles.values() if profile.backend == name]
+        backends.add(f"{name}: {backend.kind}, used by {', '.join(members) or 'no member'}")
+    presets = tree.add("presets")
+    for name, preset in config.fusion_presets().items():
+        quorum = preset.policy.quorum_of(len(preset.panel))
+        presets.add(
+            f"{name}: {preset.mode} of {', '.join(preset.panel)}, quorum {quorum}, judged by {', then '.join(preset.judges)}"
+        )
+    return tree
+
+
+def _report(line: str) -> None:
+    _progress.print(f"  {line}", markup=False)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    Console(stderr=True, highlight=False).print(message, style="red", markup=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """The command's entry point."""
+    app()

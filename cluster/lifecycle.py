@@ -1,0 +1,261 @@
+"""What `fusion serve` does, from a configuration file to a service in the foreground, and back to nothing.
+
+    configuration → port → embedded model → Ray → Serve → a real completion → ready … → signal → everything ended
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import httpx
+
+from cluster import smollm2
+from cluster.config import ClusterConfig, VllmBackendConfig, is_loopback
+from cluster.config_file import check_secrets, load
+from cluster.processes import mark_run, sweep, watch_run
+
+FIRST_ANSWER_TIMEOUT_S = 180.0
+SHUTDOWN_TIMEOUT_S = 15.0
+# Ray counts what a replica reserves, not what it uses: an engine and a judge have to fit on one core too.
+_MIN_CPUS = 4
+
+Report = Callable[[str], None]
+
+
+class PortInUse(Exception):
+    """Something else listens where the service should."""
+
+
+class StartFailed(Exception):
+    """The service did not come up. The message says why."""
+
+
+class Stopped(BaseException):
+    """A signal asked for the end. Not an `Exception`, so that nothing on the way takes it for a failure."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+
+
+def serve(file: Path, host: str | None, port: int | None, address: str | None, report: Report) -> int:
+    """Serve a configuration in the foreground until a signal comes. Returns that signal's number.
+
+    Args:
+        file: the configuration.
+        host: instead of the configuration's.
+        port: instead of the configuration's.
+        address: of a running Ray cluster to use; None starts one on this machine.
+        report: told what is being done, a line at a time.
+
+    Raises:
+        ConfigError: the configuration cannot be used; nothing was started.
+        PortInUse: nothing was started.
+        ModelUnavailable: the embedded model cannot be had; nothing was started.
+        StartFailed: everything that was started has been ended.
+    """
+    with _signals_raise():
+        mark: str | None = None
+        try:
+            config = _with_server(load(file), host, port)
+            check_secrets(file, config, os.environ)
+            _check_port(config.server.host, config.server.port)
+            config = _with_embedded_model(config, report)
+            mark = mark_run()
+            watchdog = watch_run(mark)
+            _run(config, address, report)
+            watchdog.wait()  # it outlives this process, so this ends with a signal
+        except Stopped as stopped:
+            return stopped.signum
+        finally:
+            if mark is not None:
+                _hold_signals()
+                report("stopping")
+                _shut_down(address is None)
+                sweep(mark)
+    return 0
+
+
+def _run(config: ClusterConfig, address: str | None, report: Report) -> None:
+    server = config.server
+    local = is_loopback(server.host)
+    os.environ |= _environment(local)
+    import ray  # reads the environment when it is imported
+    from ray import serve as ray_serve
+
+    from cluster.app import APP_NAME, build
+
+    report("starting Ray" if address is None else f"connecting to Ray at {address}")
+    if address is None:
+        context = ray.init(num_cpus=max(os.cpu_count() or 1, _MIN_CPUS), log_to_driver=False, logging_level="error")
+    else:
+        context = ray.init(address=address, log_to_driver=False, logging_level="error")
+    if context.dashboard_url:
+        report(f"Ray's dashboard: http://{context.dashboard_url}")
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    ray_serve.start(http_options={"host": server.host, "port": server.port})
+    deploying = _in_background(lambda: ray_serve.run(build(config), name=APP_NAME))
+    _await_running(ray_serve, APP_NAME, deploying, report)
+    report("asking for a first answer")
+    took_s = _first_answer(config)
+    url = f"http://{server.host}:{server.port}"
+    presets = ", ".join(config.presets)
+    print(f"ready {url} ({presets}; first answer in {took_s:.1f} s)", flush=True)  # noqa: T201
+    if server.api_keys_env is None:
+        report("no keys are configured: only this machine can connect")
+
+
+def _environment(local: bool) -> dict[str, str]:
+    """Serve's settings. On the loopback address its own proxy serves, and nothing of ours listens elsewhere; HAProxy
+    binds every interface."""
+    common = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    }
+    return common | ({"RAY_SERVE_ENABLE_DIRECT_INGRESS": "0"} if local else {"RAY_SERVE_ENABLE_HA_PROXY": "1"})
+
+
+def _in_background(work: Callable[[], object]) -> Future[object]:
+    """Work in a thread that a signal to this process does not have to wait for."""
+    future: Future[object] = Future()
+
+    def do() -> None:
+        try:
+            future.set_result(work())
+        except Exception as error:
+            future.set_exception(error)
+
+    threading.Thread(target=do, daemon=True).start()
+    return future
+
+
+def _await_running(ray_serve: Any, app_name: str, deploying: Future[object], report: Report) -> None:
+    """Report on every deployment until all of them run.
+
+    Raises:
+        StartFailed: one does not start.
+    """
+    told: dict[str, str] = {}
+    started = time.monotonic()
+    while not deploying.done():
+        app = ray_serve.status().applications.get(app_name)
+        for name, deployment in (app.deployments if app else {}).items():
+            replicas = ", ".join(f"{count} {state.lower()}" for state, count in deployment.replica_states.items())
+            if replicas and told.get(name) != replicas:
+                told[name] = replicas
+                report(f"{name}: {replicas} ({time.monotonic() - started:.0f} s)")
+            if deployment.status in ("UNHEALTHY", "DEPLOY_FAILED"):
+                raise StartFailed(f"{name} does not start: {deployment.message}")
+        time.sleep(0.25)
+    if error := deploying.exception():
+        raise StartFailed(f"the application does not start: {error}") from error
+
+
+def _first_answer(config: ClusterConfig) -> float:
+    server = config.server
+    headers = {}
+    if server.api_keys_env is not None:
+        key = os.environ[server.api_keys_env].replace(",", " ").split()[0]
+        headers["authorization"] = f"Bearer {key}"
+    host = "127.0.0.1" if server.host in ("0.0.0.0", "::") else server.host  # noqa: S104
+    body = {
+        "model": config.default_preset,
+        "messages": [{"role": "user", "content": "Say hello."}],
+        "max_tokens": 8,
+        "fusion": {"deadline_s": FIRST_ANSWER_TIMEOUT_S},
+    }
+    started = time.monotonic()
+    try:
+        with httpx.Client(timeout=FIRST_ANSWER_TIMEOUT_S + 10, trust_env=False) as client:
+            reply = client.post(f"http://{host}:{server.port}/v1/chat/completions", json=body, headers=headers)
+    except httpx.HTTPError as error:
+        raise StartFailed(f"no first answer: {type(error).__name__}") from error
+    if reply.status_code != 200:
+        raise StartFailed(f"no first answer: HTTP {reply.status_code} {reply.text[:500]}")
+    return time.monotonic() - started
+
+
+def _with_server(config: ClusterConfig, host: str | None, port: int | None) -> ClusterConfig:
+    changes = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    if not changes:
+        return config
+    changed = config.model_copy(update={"server": config.server.model_copy(update=changes)})
+    for _, message in changed.contradictions():
+        raise StartFailed(message)
+    return changed
+
+
+def _with_embedded_model(config: ClusterConfig, report: Report) -> ClusterConfig:
+    """The configuration with the embedded model's hub id replaced by its folder on this machine."""
+    embedded = {
+        name: backend
+        for name, backend in config.backends.items()
+        if isinstance(backend, VllmBackendConfig) and backend.model == smollm2.HUB_ID
+    }
+    if not embedded:
+        return config
+    folder = str(smollm2.prepare(smollm2.default_cache_dir(), report))
+    backends = {name: backend.model_copy(update={"model": folder}) for name, backend in embedded.items()}
+    members = {
+        name: member.model_copy(update={"model": None}) if member.backend in embedded else member
+        for name, member in config.members.items()
+    }
+    return config.model_copy(update={"backends": {**config.backends, **backends}, "members": members})
+
+
+def _check_port(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise PortInUse(f"cannot listen on {host}:{port}: {error.strerror}. Choose another port with --port") from None
+
+
+def _shut_down(ours: bool) -> None:
+    """Ask Serve and Ray to end, for a bounded time: what is left after it is swept."""
+
+    def end() -> None:
+        import ray
+        from ray import serve as ray_serve
+
+        from cluster.app import APP_NAME
+
+        if ray.is_initialized():
+            ray_serve.shutdown() if ours else ray_serve.delete(APP_NAME)
+            ray.shutdown()
+
+    with suppress(Exception):
+        _in_background(end).result(SHUTDOWN_TIMEOUT_S)
+
+
+@contextmanager
+def _signals_raise() -> Iterator[None]:
+    def stop(signum: int, frame: FrameType | None) -> None:
+        _hold_signals()
+        raise Stopped(signum)
+
+    before = {signum: signal.signal(signum, stop) for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def _hold_signals() -> None:
+    """The end is under way: asking again changes nothing."""
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_IGN)
