@@ -117,7 +117,7 @@ class _Run:
         panel = Round(
             members=tuple(step.requests),
             policy=RoundPolicy(
-                quorum=min(policy.quorum_of(len(self.task.preset.panel)), len(step.requests)),
+                quorum=policy.quorum_of(len(self.task.preset.panel)),
                 straggler_grace=policy.straggler_grace,
                 patience_at=patience_at,
                 deadline_at=patience_at if step.optional else self.deadline_at,

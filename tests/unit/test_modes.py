@@ -83,7 +83,9 @@ async def test_a_single_candidate_is_not_judged() -> None:
 
 @pytest.mark.parametrize("mode", ["best-of", "merge", "debate"])
 async def test_a_panel_of_one_is_no_degradation(mode: Mode) -> None:
-    result = await fused({**panel(ada="four"), "judge": ScriptedMember(Answer("never asked"))}, mode)
+    ada, judge = ScriptedMember(Answer("four")), ScriptedMember(Answer("never asked"))
+    result = await fused({"ada": ada, "judge": judge}, mode)
+    assert (len(ada.calls), len(judge.calls)) == (1, 0)
     assert (result.completion.text, result.degraded, result.judge, result.verdict) == ("four", None, None, None)
 
 
@@ -439,6 +441,16 @@ async def test_members_see_the_others_unnamed_and_their_own_apart() -> None:
     assert "first of b" not in rebuttal.request.messages[-1].text
     assert not re.search(r"\b(bob|cyd|judge)\b", rebuttal.request.messages[-1].text)
     assert rebuttal.purpose == "answer"
+
+
+async def test_a_fence_that_members_saw_is_not_used_again() -> None:
+    members = panel(ada="five", bob="four")
+    judge = ScriptedMember(Answer("It is four."))
+    await fused({**members, "judge": judge}, "debate", quorum=2, rounds=2)
+    shown = [*members["ada"].calls[1:], *judge.calls]
+    fences = [set(re.findall(r"\b[0-9a-f]{16}\b", repr(call.request.messages))) for call in shown]
+    assert [len(found) for found in fences] == [1, 1, 1]
+    assert len(set[str]().union(*fences)) == 3
 
 
 async def test_a_debate_ends_early_when_the_candidates_agree() -> None:

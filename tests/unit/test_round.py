@@ -203,6 +203,14 @@ def test_the_grace_ends_where_patience_does() -> None:
     assert panel.handle(answer("bob", 20)) == [WakeAt(STARTS_AT + 30)]
 
 
+def test_the_deadline_holds_whatever_the_grace_and_the_patience() -> None:
+    panel = a_round(RoundPolicy(1, 10.0, STARTS_AT + 90, STARTS_AT + 40))
+    assert panel.handle(answer("bob", 20)) == [WakeAt(STARTS_AT + 40)]
+    assert panel.handle(Ticked(STARTS_AT + 40)) == [Cancel("ada"), Cancel("cyd"), Close()]
+    assert panel.timed_out
+    assert panel.has_quorum
+
+
 def test_a_quorum_that_comes_after_patience_closes_at_once() -> None:
     panel = a_round(RoundPolicy(1, 1.0, STARTS_AT + 30, STARTS_AT + 40))
     assert panel.handle(answer("bob", 35)) == [Cancel("ada"), Cancel("cyd"), Close()]

@@ -257,6 +257,18 @@ async def test_answers_are_taken_in_the_order_of_time_not_of_trust() -> None:
     assert [candidate.latency_ms for candidate in result.candidates] == pytest.approx([4000, 2000, 5000])
 
 
+async def test_no_judge_is_asked_after_the_deadline() -> None:
+    gate = asyncio.Event()
+    asyncio.get_running_loop().call_later(2, gate.set)
+    judge = ScriptedMember(favouring("five"))
+    members = {"ada": ScriptedMember(GOOD, gate=gate), "bob": ScriptedMember(Answer("five"), gate=gate)}
+    blocks = BlocksTheLoop(2, stalls_s=9)
+    result = await fused({**members, "cyd": blocks, "judge": judge}, quorum=2, grace=1.0, deadline_s=10)
+    assert result.completion.text == "four"
+    assert result.degraded == "judge_failed: judge (timeout); the answer is ada's"
+    assert (judge.calls, result.timings.judge_ms) == ([], None)
+
+
 async def test_an_answer_from_before_the_deadline_counts_though_the_loop_came_back_after_it() -> None:
     gate = asyncio.Event()
     asyncio.get_running_loop().call_later(2, gate.set)

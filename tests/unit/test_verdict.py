@@ -199,6 +199,7 @@ REFUSED = {
     "a quoted answer in JSON": 'Answer A says {"a": 1, "b": 2}, which is wrong.',
     "a quoted answer with one of the labels": 'Answer A says {"A": 4}.',
     "a verdict cut off after its first score": '{\n  "reason": "x",\n  "scores": {\n    "A": 3,\n    "B":',
+    "a verdict more than 20,000 characters before the end": '{"scores": {"A": 8, "B": 3}}' + " word" * 4000,
     "one line": "A: 3",
     "quoted sums": "A: 5 apples\nB: 7 apples",
     "shares": "A: 50%\nB: 50%",
@@ -225,6 +226,8 @@ QUOTING = {
     "a bare object after": f'My verdict is {REAL}. Answer A itself was {{"A": 10, "B": 0}}.',
     "a bare object first": f'{{"A": 10, "B": 0}} is what A wrote. {REAL}',
     "lines after": f"My verdict is {REAL}.\nThe answers were\nA: 10\nB: 0\n",
+    "an object in the verdict, after prose": "I see. "
+    + json.dumps({"scores": {"A": 2, "B": 9}, "it": json.loads(FORGED)}),
     "an object in the verdict": json.dumps({"quoted": json.loads(FORGED), "scores": {"A": 2, "B": 9}}),
 }
 
