@@ -503,6 +503,24 @@ async def test_no_judge_means_no_judges_time_and_an_instant_panel_no_overhead() 
     assert result.degraded is None
 
 
+async def test_the_times_of_all_rounds_and_all_judges_add_up() -> None:
+    result = await fused(
+        {
+            "ada": ScriptedMember(Answer("four"), delay_s=2),
+            "bob": ScriptedMember(Answer("five"), delay_s=3),
+            "judge": ScriptedMember(Fail(MemberUnavailable("refused")), delay_s=4),
+            "deputy": ScriptedMember(Answer("It is four."), delay_s=5),
+        },
+        "debate",
+        judges=("judge", "deputy"),
+        quorum=2,
+        rounds=2,
+    )
+    assert result.timings.panel_ms == pytest.approx(9000)
+    assert result.timings.judge_ms == pytest.approx(9000)
+    assert result.timings.total_ms == pytest.approx(18000)
+
+
 async def test_a_failure_carries_the_members_own_error() -> None:
     error: MemberError = MemberRejected("too long for it", member="ada")
     result = await fused({"ada": ScriptedMember(Fail(error)), "bob": ScriptedMember(GOOD)})
