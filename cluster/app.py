@@ -1,14 +1,15 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 """The composition root: a configuration becomes a Serve application.
 
-    judge ──handle──► one deployment a remote member
-          ──handle──► one deployment a vLLM backend, which all its members share: the engine is inside the replica
+judge ──handle──► one deployment a remote member
+      ──handle──► one deployment a vLLM backend, which all its members share: the engine is inside the replica
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, TypedDict
+from typing import Any
 
 from ray import serve
 from ray.serve import Application
@@ -27,20 +28,22 @@ APP_NAME = "fusion"
 _IO_BOUND_CPUS = 0.1
 
 
-class _Options(TypedDict):
-    name: str
-    max_ongoing_requests: int
-    autoscaling_config: dict[str, Any]
-    ray_actor_options: dict[str, Any]
-    logging_config: LoggingConfig
+# Serve's decorators are typed for functions.
+_deployment: Any = serve.deployment
+_asgi_ingress: Any = serve.ingress()
 
 
-def build(config: ClusterConfig, members: Mapping[str, Application] | None = None) -> Application:
+def build(
+    config: ClusterConfig,
+    members: Mapping[str, Application] | None = None,
+    folders: Mapping[str, str] | None = None,
+) -> Application:
     """The application that serves a configuration.
 
     Args:
-        config: what to serve. Local paths in it must exist on the nodes that use them.
+        config: what to serve.
         members: deployments by member name that stand in for those the configuration describes.
+        folders: where models are on the nodes, by the id that the configuration gives them.
 
     Raises:
         ImportError: a vLLM backend is configured and vLLM is not installed.
@@ -49,36 +52,36 @@ def build(config: ClusterConfig, members: Mapping[str, Application] | None = Non
     catalogue = Catalogue(config.fusion_presets(), profiles, config.default_preset)
     keys = config.server.api_keys_env
     options = _options("judge", config.judge.replicas, config.judge.target_queue_depth, config.judge.max_ongoing)
-    return (
-        serve.deployment(serve.ingress()(Judge), **options, max_queued_requests=config.judge.max_queued)
-        .bind(
-            catalogue,
-            members or member_deployments(config, profiles),
-            max_body_bytes=config.server.max_body_bytes,
-            keys=None if keys is None else Secret(env=keys),
-        )
+    return _deployment(_asgi_ingress(Judge), **options, max_queued_requests=config.judge.max_queued).bind(
+        catalogue,
+        members or member_deployments(config, profiles, folders or {}),
+        max_body_bytes=config.server.max_body_bytes,
+        keys=None if keys is None else Secret(env=keys),
     )
 
 
-def member_deployments(config: ClusterConfig, profiles: Mapping[str, MemberProfile]) -> dict[str, Application]:
+def member_deployments(
+    config: ClusterConfig, profiles: Mapping[str, MemberProfile], folders: Mapping[str, str]
+) -> dict[str, Application]:
     """Every member's deployment, by member name."""
     deployments: dict[str, Application] = {}
     for name, backend in config.backends.items():
         voices = {member: profile for member, profile in profiles.items() if profile.backend == name}
         if isinstance(backend, VllmBackendConfig):
             if voices:
-                deployments |= dict.fromkeys(voices, _vllm(name, backend, voices))
+                model = folders.get(backend.model, backend.model)
+                deployments |= dict.fromkeys(voices, _vllm(name, model, backend, voices))
         else:
             deployments |= {member: _remote(backend, profile) for member, profile in voices.items()}
     return deployments
 
 
-def _vllm(name: str, backend: VllmBackendConfig, voices: Mapping[str, MemberProfile]) -> Application:
+def _vllm(name: str, model: str, backend: VllmBackendConfig, voices: Mapping[str, MemberProfile]) -> Application:
     from deployments.vllm_member import EngineSettings, vllm_deployment  # it brings in PyTorch
 
     settings = EngineSettings(
         name=name,
-        model=backend.model,
+        model=model,
         engine=backend.engine,
         accelerator=backend.accelerator,
         placement_strategy=backend.placement.strategy,
@@ -101,12 +104,12 @@ def _remote(backend: RemoteBackendConfig, profile: MemberProfile) -> Application
     )
     target = backend.replicas.target_ongoing
     options = _options(f"member:{profile.name}", backend.replicas, target, max_ongoing=4 * target)
-    return serve.deployment(MemberReplica, **options).bind(
+    return _deployment(MemberReplica, **options).bind(
         partial(RemoteMember, upstream, profile.model), {profile.name: profile}
     )
 
 
-def _options(name: str, replicas: Replicas | JudgeReplicas, target_ongoing: float, max_ongoing: int) -> _Options:
+def _options(name: str, replicas: Replicas | JudgeReplicas, target_ongoing: float, max_ongoing: int) -> dict[str, Any]:
     return {
         "name": name,
         "max_ongoing_requests": max_ongoing,

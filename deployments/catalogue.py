@@ -89,7 +89,7 @@ class Catalogue:
         return {"object": "list", "data": [{"id": name, **base, "fusion": about} for name, about in named]}
 
     def _members(self, names: Sequence[str], param: str) -> tuple[str, ...]:
-        by_model = {profile.model: name for name, profile in reversed(self.profiles.items())}
+        by_model = {profile.model: name for name, profile in reversed([*self.profiles.items()])}
         members: list[str] = []
         for index, name in enumerate(names):
             member = name if name in self.profiles else by_model.get(name)

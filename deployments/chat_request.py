@@ -201,7 +201,7 @@ def parse_chat(body: bytes) -> ChatRequest:
     try:
         chat = _Chat.model_validate_json(body)
     except ValidationError as error:
-        raise _invalid(error, body) from None
+        raise _invalid(error) from None
     if chat.n not in (None, 1):
         raise InvalidRequest("n must be 1: a panel's candidates are what several choices would be", param="n")
     if chat.logprobs or chat.top_logprobs:
@@ -242,9 +242,7 @@ def _message(message: _Message) -> Message:
     content = message.content
     if isinstance(content, list):
         parts = tuple(
-            TextPart(part.text)
-            if isinstance(part, _TextPart)
-            else ImagePart(part.image_url.url, part.image_url.detail)
+            TextPart(part.text) if isinstance(part, _TextPart) else ImagePart(part.image_url.url, part.image_url.detail)
             for part in content
         )
         # Text alone is kept as text: not every backend takes parts.
@@ -268,7 +266,7 @@ def _schema(wanted: _ResponseFormat | None) -> JsonSchema | None:
     return JsonSchema(wanted.json_schema.name, wanted.json_schema.schema_, wanted.json_schema.strict)
 
 
-def _invalid(error: ValidationError, body: bytes) -> InvalidRequest:
+def _invalid(error: ValidationError) -> InvalidRequest:
     # Of the branches of a union, the one that got furthest is the one that was meant.
     first = max(error.errors(include_url=False, include_input=False), key=lambda found: _param(found["loc"]).count("["))
     if first["type"] == "json_invalid":

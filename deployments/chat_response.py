@@ -8,8 +8,15 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from fusion.errors import FusionError, InvalidRequest, MemberError, MemberOverloaded, MemberRejected, NoQuorum
-from fusion.errors import UnknownModel
+from fusion.errors import (
+    FusionError,
+    InvalidRequest,
+    MemberError,
+    MemberOverloaded,
+    MemberRejected,
+    NoQuorum,
+    UnknownModel,
+)
 from fusion.progress import CandidateEnded, CandidateGrew, JudgeAsked, PanelConvened, Progress
 from fusion.values import Candidate, Completion, Delta, Fused, ToolCallDelta, Usage, Verdict
 

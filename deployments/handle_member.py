@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from ray.exceptions import RayError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException, RequestCancelledError
@@ -11,7 +11,7 @@ from ray.serve.handle import DeploymentHandle
 
 from fusion.errors import MalformedReply, MemberError, MemberOverloaded, MemberUnavailable
 from fusion.member import Emit
-from fusion.values import Call, Completion
+from fusion.values import Call, Completion, Delta
 
 
 class HandleMember:
@@ -61,7 +61,7 @@ class HandleMember:
         try:
             async for item in response:
                 if isinstance(item, tuple):
-                    for delta in item:
+                    for delta in cast("tuple[Delta, ...]", item):
                         emit(delta)
                 else:
                     outcome = item

@@ -98,14 +98,14 @@ def http_api(orchestrator: Orchestrator, limits: Limits) -> ASGIApp:
         error = InvalidRequest(f"there is no model {wanted!r}", param="model")
         return _json_response(error_body(error), 404)
 
-    async def alive(request: HttpRequest) -> Response:
+    async def alive(_: HttpRequest) -> Response:
         return _json_response({"status": "alive"})
 
-    async def ready(request: HttpRequest) -> Response:
+    async def ready(_: HttpRequest) -> Response:
         state = await orchestrator.readiness()
         return _json_response(state, 200 if state["ready"] else 503)
 
-    async def refused(request: HttpRequest, error: Exception) -> Response:
+    async def refused(_: HttpRequest, error: Exception) -> Response:
         assert isinstance(error, FusionError)
         return _json_response(error_body(error), status_of(error), error_headers(error))
 
@@ -280,7 +280,7 @@ def _authenticate(scope: Scope, limits: Limits) -> None:
     kind, _, key = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
     given = key_digest(key.strip() if kind.lower() == "bearer" else "")
     # Every key is compared, so that the time taken says nothing about which one was close.
-    if not any([hmac.compare_digest(given, known) for known in limits.key_digests]):
+    if not sum(hmac.compare_digest(given, known) for known in limits.key_digests):
         raise Unauthenticated("no valid API key: send one as `Authorization: Bearer KEY`")
 
 

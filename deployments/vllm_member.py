@@ -4,14 +4,16 @@ The engine lives in the member's own replica, so a call takes one hop, and all m
 deployment.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 from __future__ import annotations
 
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
+from ray.llm._internal.serve.core.configs.accelerators import CPUConfig
 from ray.llm._internal.serve.core.configs.openai_api_models import ChatCompletionRequest, ErrorResponse
 from ray.serve import Application
 from ray.serve.llm import LLMConfig, LLMServer, build_llm_deployment
@@ -96,7 +98,7 @@ class EngineMember:
     async def _streamed(self, replies: AsyncGenerator[Any, None], emit: Emit) -> Completion:
         reader = StreamReader()
         async for batch in replies:
-            for event in batch if isinstance(batch, list) else [batch]:
+            for event in cast("list[str | ErrorResponse]", batch) if isinstance(batch, list) else [batch]:
                 if isinstance(event, ErrorResponse):
                     raise _error_from(event)
                 data = event.removeprefix("data: ").strip()
@@ -119,11 +121,13 @@ def _llm_config(settings: EngineSettings) -> LLMConfig:
     shards = int(engine.get("tensor_parallel_size", 1)) * int(engine.get("pipeline_parallel_size", 1))
     on_cpu = settings.accelerator == "cpu"
     placement: dict[str, Any] = {"strategy": settings.placement_strategy}
-    placement["bundles"] = [{"CPU": 1} if on_cpu else {"GPU": 1, f"accelerator_type:{settings.accelerator}": 0.001}] * shards
+    placement["bundles"] = [
+        {"CPU": 1} if on_cpu else {"GPU": 1, f"accelerator_type:{settings.accelerator}": 0.001}
+    ] * shards
     return LLMConfig(
         model_loading_config={"model_id": settings.name, "model_source": settings.model},
         engine_kwargs=engine,
-        accelerator_config={"kind": "cpu"} if on_cpu else None,
+        accelerator_config=CPUConfig(kind="cpu") if on_cpu else None,
         accelerator_type=None if on_cpu else settings.accelerator,
         placement_group_config=placement,
         runtime_env={"env_vars": dict(settings.env)},

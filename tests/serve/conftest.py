@@ -1,8 +1,8 @@
 """One Ray and one Serve for all tests here, with three applications of the real composition root:
 
-    /        scripted members
-    /keyed   the same, behind API keys
-    /remote  remote members, whose upstream is the first application's own API
+/        scripted members
+/keyed   the same, behind API keys
+/remote  remote members, whose upstream is the first application's own API
 """
 
 from __future__ import annotations

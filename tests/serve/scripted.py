@@ -45,7 +45,9 @@ def _scripts() -> dict[str, ScriptedMember]:
             Answer(
                 "All things considered: four ✓",
                 pieces=["All ", "things ", "considered: ", "four ✓"],
-                piece_delay_s=0.1, usage=Usage(40, 6))
+                piece_delay_s=0.1,
+                usage=Usage(40, 6),
+            )
         ),
         "breaks": ScriptedMember(CutOff(["All "], MalformedReply("cut off"))),
     }

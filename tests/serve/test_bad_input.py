@@ -32,8 +32,16 @@ USER = {"role": "user", "content": "hello"}
         ({"model": "fusion/merge", "messages": [USER], "temprature": 1}, "temprature", "did you mean temperature?"),
         ({"model": "fusion/merge", "messages": [USER], "fusion": {"pannel": []}}, "fusion.pannel", "mean panel?"),
         ({"model": "fusion/merge", "messages": [USER], "fusion": {"panel": []}}, "fusion.panel", "at least 1"),
-        ({"model": "fusion/merge", "messages": [USER], "fusion": {"panel": ["x"]}}, "fusion.panel[0]", "known are four"),
-        ({"model": "fusion/merge", "messages": [USER], "fusion": {"panel": ["four", "four"]}}, "fusion.panel[1]", "twice"),
+        (
+            {"model": "fusion/merge", "messages": [USER], "fusion": {"panel": ["x"]}},
+            "fusion.panel[0]",
+            "known are four",
+        ),
+        (
+            {"model": "fusion/merge", "messages": [USER], "fusion": {"panel": ["four", "four"]}},
+            "fusion.panel[1]",
+            "twice",
+        ),
         ({"model": "fusion/merge", "messages": [USER], "fusion": {"judge": "x"}}, "fusion.judge[0]", "no member"),
         ({"model": "fusion/merge", "messages": [USER], "fusion": {"quorum": 4}}, "fusion.quorum", "larger panel"),
         ({"model": "fusion/merge", "messages": [USER], "fusion": {"rounds": 2}}, "fusion.rounds", "debate"),

@@ -21,7 +21,9 @@ from tests.serve.conftest import Served, ask
         ("stubborn", "cancelled", None),
     ],
 )
-def test_one_broken_member_never_fails_the_request(api: httpx.Client, broken: str, status: str, code: str | None) -> None:
+def test_one_broken_member_never_fails_the_request(
+    api: httpx.Client, broken: str, status: str, code: str | None
+) -> None:
     options = {"panel": [broken, "four", "five"], "judge": "picks"}
     body = ask(api, "fusion/best-of", fusion=options).raise_for_status().json()
 

@@ -39,7 +39,11 @@ def test_merge_returns_what_the_judge_model_wrote(api: httpx.Client) -> None:
     assert body["choices"][0]["message"]["content"] == "All things considered: four ✓"
     fusion = body["fusion"]
     assert fusion["verdict"] is None
-    assert [candidate["content"] for candidate in fusion["candidates"]] == ["It is four.", "It is five.", "Perhaps six."]
+    assert [candidate["content"] for candidate in fusion["candidates"]] == [
+        "It is four.",
+        "It is five.",
+        "Perhaps six.",
+    ]
     timings = fusion["timings_ms"]
     assert 0 < timings["panel"] <= timings["total"]
     assert timings["panel"] + timings["judge"] <= timings["total"] + 1

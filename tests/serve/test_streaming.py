@@ -16,7 +16,9 @@ QUESTION: Any = [{"role": "user", "content": "What is 2 + 2?"}]
 def raw_stream(served: Served, body: dict[str, Any]) -> tuple[bytes, list[tuple[float, bytes]]]:
     """The response's head, and every piece of its body with the time it came at."""
     content = json.dumps({"messages": QUESTION, "stream": True, **body}).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\nConnection: close\r\n\r\n"
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\nConnection: close\r\n\r\n"
+    )
     with socket.create_connection(("127.0.0.1", served.port), timeout=20) as connection:
         connection.sendall(head.encode() + content)
         received, pieces = b"", []
@@ -88,7 +90,12 @@ def test_a_best_of_streams_the_winners_tool_calls(served: Served) -> None:
     options = {"panel": ["tools"], "judge": "picks"}
     _, pieces = raw_stream(served, {"model": "fusion/best-of", "fusion": options})
 
-    calls = [call for chunk in events(pieces) for choice in chunk["choices"] for call in choice["delta"].get("tool_calls", [])]
+    calls = [
+        call
+        for chunk in events(pieces)
+        for choice in chunk["choices"]
+        for call in choice["delta"].get("tool_calls", [])
+    ]
     function = {"name": "weather", "arguments": '{"city": "Oslo"}'}
     assert calls == [{"index": 0, "id": "call_1", "type": "function", "function": function}]
 

@@ -1,0 +1,165 @@
+"""`fusion serve` as a process: what it says, what it leaves behind, and what it refuses before anything is started."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+import yaml
+
+from tests.serve.conftest import ask, free_port
+
+START_TIMEOUT_S = 120
+
+
+class _Upstream(BaseHTTPRequestHandler):
+    """An OpenAI-compatible server that knows one answer."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        choice = {"index": 0, "message": {"role": "assistant", "content": "four"}, "finish_reason": "stop"}
+        usage = {"prompt_tokens": 5, "completion_tokens": 1}
+        content = json.dumps({"choices": [choice], "usage": usage}).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Iterator[Path]:
+    upstream = ThreadingHTTPServer(("127.0.0.1", 0), _Upstream)
+    Thread(target=upstream.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{upstream.server_port}/v1"
+    content = {
+        "backends": {"upstream": {"kind": "remote", "base_url": url}},
+        "members": {"one": {"backend": "upstream", "model": "m"}},
+        "presets": {"fusion/merge": {"mode": "merge", "panel": ["one"], "judge": "one"}},
+        "server": {"port": free_port()},
+    }
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(content))
+    yield file
+    upstream.shutdown()
+    upstream.server_close()
+
+
+def start(config: Path, log: Path) -> tuple[subprocess.Popen[str], str]:
+    """The process, in a group of its own, and its ready line."""
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cluster.cli", "serve", "-c", str(config)],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
+        )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("ready "):
+            return process, line
+    raise AssertionError(f"it ended with {process.wait()}:\n{log.read_text()}")
+
+
+def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Everything that the process started, found by the mark that it leaves in their environment."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    mark = next(mark for child in children if (mark := child.environ().get("FUSION_CLUSTER_RUN")))
+    found: list[psutil.Process] = []
+    for candidate in psutil.process_iter():
+        try:
+            if candidate.environ().get("FUSION_CLUSTER_RUN") == mark:
+                found.append(candidate)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGINT to the group", "SIGKILL to the group"])
+def test_it_gets_ready_answers_and_leaves_nothing_behind(config: Path, tmp_path: Path, how: str) -> None:
+    log = tmp_path / "log"
+    process, ready = start(config, log)
+    port = yaml.safe_load(config.read_text())["server"]["port"]
+    assert ready.startswith(f"ready http://127.0.0.1:{port}")
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        assert ask(client, "fusion/merge").json()["choices"][0]["message"]["content"] == "four"
+    started = family(process)
+    assert len(started) > 3
+
+    if how == "SIGTERM":
+        process.terminate()
+        assert process.wait(60) == 128 + signal.SIGTERM
+    elif how == "SIGINT to the group":
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(60) == 128 + signal.SIGINT
+    else:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(10)
+
+    _, left = psutil.wait_procs(started, timeout=20)
+    assert left == []
+
+
+def test_a_signal_during_the_start_ends_it(config: Path, tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cluster.cli", "serve", "-c", str(config)], stderr=log, start_new_session=True
+        )
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not psutil.Process(process.pid).children() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    started = psutil.Process(process.pid).children(recursive=True)
+    process.terminate()
+
+    assert process.wait(60) == 128 + signal.SIGTERM
+    assert psutil.wait_procs(started, timeout=20)[1] == []
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "cluster.cli", *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_a_port_in_use_is_said_before_anything_is_started(config: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        refused = run("serve", "-c", str(config), "--port", str(taken.getsockname()[1]))
+
+    assert refused.returncode == 3
+    assert "cannot listen on 127.0.0.1" in refused.stderr
+
+
+def test_a_bad_configuration_starts_nothing(config: Path) -> None:
+    config.write_text(config.read_text().replace("mode: merge", "mode: vote"))
+    refused = run("serve", "-c", str(config))
+
+    assert refused.returncode == 2
+    assert "presets.fusion/merge.mode" in refused.stderr
+
+
+def test_keys_are_required_beyond_the_loopback_address(config: Path) -> None:
+    refused = run("serve", "-c", str(config), "--host", "0.0.0.0")
+
+    assert refused.returncode == 2
+    assert "api_keys_env" in refused.stderr
