@@ -167,7 +167,7 @@ class _Race:
         await self._cancel(self.lanes)
 
     async def _cancel(self, lanes: list[_Lane]) -> None:
-        running = [lane.task for lane in lanes if not lane.task.done()]
+        running = [lane.task for lane in lanes if not lane.task.done() and lane.task not in _STOPPING]
         for task in running:
             task.cancel()
             _STOPPING.add(task)

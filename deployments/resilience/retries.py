@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from deployments.resilience.budget import ExtraCalls
 from deployments.resilience.outlet import Outlet
-from fusion.errors import LimitReached, MemberError, MemberOverloaded
+from fusion.errors import MemberError, MemberOverloaded
 from fusion.member import Emit, Member
 from fusion.values import Call, Completion
 
@@ -87,7 +87,7 @@ class Retrying:
     def _wait_s(self, error: MemberError, attempt: int, overloads: int, left_s: float) -> float | None:
         """How long to wait before the next attempt, None when there must not be one."""
         settings = self._settings
-        if not error.retryable or isinstance(error, LimitReached) or attempt >= settings.attempts:
+        if not error.retryable or attempt >= settings.attempts:
             return None
         most_s = min(settings.max_backoff_s, settings.first_backoff_s * 2.0 ** (attempt - 1))
         not_before_s = 0.0
