@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -63,21 +64,18 @@ def config(tmp_path: Path) -> Iterator[Path]:
     upstream.server_close()
 
 
-def start(config: Path, log: Path) -> tuple[subprocess.Popen[str], str]:
+@contextmanager
+def serving(config: Path, log: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The process, in a group of its own, and its ready line."""
-    with log.open("w") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "cluster.cli", "serve", "-c", str(config)],
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            start_new_session=True,
-        )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("ready "):
-            return process, line
-    raise AssertionError(f"it ended with {process.wait()}:\n{log.read_text()}")
+    command = [sys.executable, "-m", "cluster.cli", "serve", "-c", str(config)]
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True) as process,
+    ):
+        assert process.stdout is not None
+        ready = next((line for line in process.stdout if line.startswith("ready ")), None)
+        assert ready is not None, f"it ended with {process.wait()}:\n{log.read_text()}"
+        yield process, ready
 
 
 def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
@@ -96,24 +94,23 @@ def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGINT to the group", "SIGKILL to the group"])
 def test_it_gets_ready_answers_and_leaves_nothing_behind(config: Path, tmp_path: Path, how: str) -> None:
-    log = tmp_path / "log"
-    process, ready = start(config, log)
     port = yaml.safe_load(config.read_text())["server"]["port"]
-    assert ready.startswith(f"ready http://127.0.0.1:{port}")
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-        assert ask(client, "fusion/merge").json()["choices"][0]["message"]["content"] == "four"
-    started = family(process)
-    assert len(started) > 3
+    with serving(config, tmp_path / "log") as (process, ready):
+        assert ready.startswith(f"ready http://127.0.0.1:{port}")
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            assert ask(client, "fusion/merge").json()["choices"][0]["message"]["content"] == "four"
+        started = family(process)
+        assert len(started) > 3
 
-    if how == "SIGTERM":
-        process.terminate()
-        assert process.wait(60) == 128 + signal.SIGTERM
-    elif how == "SIGINT to the group":
-        os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(60) == 128 + signal.SIGINT
-    else:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(10)
+        if how == "SIGTERM":
+            process.terminate()
+            assert process.wait(60) == 128 + signal.SIGTERM
+        elif how == "SIGINT to the group":
+            os.killpg(process.pid, signal.SIGINT)
+            assert process.wait(60) == 128 + signal.SIGINT
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
 
     _, left = psutil.wait_procs(started, timeout=20)
     assert left == []
