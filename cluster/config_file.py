@@ -139,8 +139,8 @@ def _read(file: Path) -> str:
 
 
 def _parse(file: Path, text: str) -> _Document:
-    loader: Any = _NoDuplicates(text)
     try:
+        loader: Any = _NoDuplicates(text)
         root = loader.get_single_node()
         value = None if root is None else loader.construct_document(root)
     except yaml.MarkedYAMLError as error:
@@ -149,8 +149,6 @@ def _parse(file: Path, text: str) -> _Document:
         raise ConfigError(file, [Problem(line, column, "", f"not YAML: {error.problem or error.context}")]) from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ConfigError(file, [Problem(1, 1, "", f"not YAML: {error}")]) from None
-    finally:
-        loader.dispose()
     if root is None or not isinstance(value, dict):
         what = "the file is empty" if root is None else "the file must hold a mapping"
         raise ConfigError(file, [Problem(1, 1, "", f"{what}: backends, members and presets are needed")])

