@@ -38,6 +38,8 @@ class TimeLimiting:
         limits = self._limits
         total_s = _least(call.timeout_s, limits.total_s)
         ends_at = loop.time() + total_s
+        if total_s < call.timeout_s:
+            call = replace(call, timeout_s=total_s)
         missing = f"no answer within {total_s:.1f} s"
         hand_on: Emit | None = None
         over = False
@@ -59,7 +61,7 @@ class TimeLimiting:
             hand_on = heard
         try:
             async with timeout:
-                return await self._member.ask(replace(call, timeout_s=total_s), hand_on)
+                return await self._member.ask(call, hand_on)
         except TimeoutError as error:
             if not timeout.expired():
                 raise

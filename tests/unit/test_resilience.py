@@ -34,7 +34,7 @@ from fusion.errors import (
 from fusion.member import Emit, Member
 from fusion.testing import Answer, Behaviour, CutOff, Fail, Hang, ScriptedMember
 from fusion.values import Call, Completion, Delta, ToolCall, ToolCallDelta, Usage
-from tests.panels import QUESTION
+from tests.panels import QUESTION, favouring, fused
 
 CALL = Call("ada", QUESTION, timeout_s=60.0)
 DOWN = Fail(MemberUnavailable("refused"))
@@ -511,3 +511,58 @@ async def test_a_storm(
     assert first.calls + second.calls <= len(plan) + numbers["retries_total"] + numbers["hedges_total"]
     await asyncio.sleep(60.0)
     assert member.ready()
+
+
+@dataclass
+class Flaky:
+    """A backend that fails one call in ten, always in the same way."""
+
+    behaviour: Behaviour
+    draws: random.Random
+    calls: int = 0
+
+    async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
+        self.calls += 1
+        await asyncio.sleep(self.draws.uniform(0.02, 0.2))
+        if self.draws.random() < 0.1:
+            return await ScriptedMember(self.behaviour).ask(call, emit)
+        await asyncio.sleep(self.draws.uniform(0.2, 2.0))
+        return Completion("four", usage=Usage(10, 10))
+
+
+async def test_a_panel_of_flaky_backends_under_load_answers_and_keeps_its_members() -> None:
+    flaws = [
+        DOWN,
+        Hang(),
+        Fail(MemberOverloaded("HTTP 429", retry_after_s=1.0)),
+        Fail(MalformedReply("html")),
+        Fail(MemberOverloaded("HTTP 503")),
+    ]
+    backends = {f"member {n}": Flaky(flaw, random.Random(n)) for n, flaw in enumerate(flaws)}
+    pool = {
+        name: resilient(
+            backend,
+            ResilienceSettings(timeouts=TimeLimits(5.0, 5.0, 10.0)),
+            rng=random.Random(7),
+            limiter=Limiter(LimitSettings(concurrency=40)),
+        )
+        for name, backend in backends.items()
+    }
+    places = asyncio.Semaphore(50)
+
+    async def one() -> float:
+        async with places:
+            began_at = now()
+            result = await fused({**pool, "judge": ScriptedMember(favouring("four"))}, quorum=2, deadline_s=20.0)
+            assert result.completion.text == "four"
+            return now() - began_at
+
+    took_s = await asyncio.gather(*(one() for _ in range(200)))
+    assert max(took_s) < 10.0
+    for name, member in pool.items():
+        numbers = member.counters()
+        assert numbers["breaker_openings_total"] == 0
+        assert (numbers["limit_running"], numbers["limit_queued"]) == (0, 0)
+        assert backends[name].calls <= 200 + numbers["retries_total"]
+        assert numbers["retries_total"] <= 3 + 200 / 10
+    assert not others()
