@@ -1,25 +1,41 @@
-"""Members behind an OpenAI-compatible HTTP API, on httpx over aiohttp."""
+"""Members behind a remote HTTP API, on httpx over aiohttp."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Collection, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-import aiohttp
 import httpx
 from httpx_aiohttp import HttpxAiohttpClient
+from pydantic_core import to_json
 
-from deployments.openai_wire import StreamReader, chat_body, completion_from
+from deployments.anthropic_wire import AnthropicWire
+from deployments.gemini_wire import GeminiWire
+from deployments.openai_wire import OpenAIWire, dialect_of
 from deployments.secrets import Secret
-from deployments.upstream_errors import error_from_exception, error_from_response
-from fusion.errors import MalformedReply, MemberTimeout
+from deployments.sse import EventStream
+from deployments.upstream_errors import (
+    FOREIGN_ERRORS,
+    Complaint,
+    error_from_complaint,
+    error_from_exception,
+    error_from_response,
+)
+from deployments.upstream_json import parsed
+from deployments.wire import Api, StreamReader, WireFormat
+from fusion.errors import EmptyCompletion, MalformedReply, MemberError, MemberRejected, MemberTimeout
 from fusion.member import Emit
-from fusion.values import Call, Completion
+from fusion.values import Call, Completion, Delta
 
 MAX_RESPONSE_BYTES = 32 * 1024 * 1024
-_DONE = "[DONE]"
+MAX_ERROR_BYTES = 256 * 1024
+LINGER_S = 0.25
+"""How long a finished stream may take to end, so that its connection can be used again."""
+
+_DONE = b"[DONE]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,30 +51,44 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class RemoteBackend:
-    """Where a remote API is and how long to wait for it. `key` names where the API key is to be found."""
+    """Where a remote API is, which one it is, and how long to wait for it.
+
+    `base_url` ends in the API's version: `https://api.openai.com/v1`, `https://api.anthropic.com/v1`,
+    `https://generativelanguage.googleapis.com/v1beta`. `key` names where the API key is to be found.
+    """
 
     base_url: str
     key: Secret | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
     max_connections: int = 256
+    api: Api = "openai"
 
 
 class RemoteMember:
-    """One model of an OpenAI-compatible API. Redirects are refused, and responses are capped in bytes.
+    """One model of a remote API.
+
+    Redirects are refused, and so are compressed replies, which were not asked for; what is read is capped in bytes.
+    A reply without text and without tool calls is an error.
+
+    Args:
+        backend: the API.
+        model: the model's name there.
+        omits: names of `Sampling`'s settings that the model does not take and that are left out of its calls, such as
+            `temperature` for models that refuse it.
 
     Raises:
         MissingSecret: at construction, when the API key is not where the configuration says.
     """
 
-    def __init__(self, backend: RemoteBackend, model: str) -> None:
+    def __init__(self, backend: RemoteBackend, model: str, omits: Collection[str] = ()) -> None:
         self._model = model
         self._timeouts = backend.timeouts
-        headers = {"accept-encoding": "gzip, deflate"}
-        if backend.key is not None:
-            headers["authorization"] = f"Bearer {backend.key.read()}"
+        self._omitted: dict[str, Any] = dict.fromkeys(omits)
+        self._wire = wire_format(backend)
+        key = None if backend.key is None else backend.key.read()
         self._client = HttpxAiohttpClient(
             base_url=backend.base_url.rstrip("/") + "/",
-            headers=headers,
+            headers={**self._wire.headers(key), "content-type": "application/json", "accept-encoding": "identity"},
             timeout=httpx.Timeout(None, connect=backend.timeouts.connect_s),
             limits=httpx.Limits(max_connections=backend.max_connections),
             follow_redirects=False,
@@ -67,12 +97,16 @@ class RemoteMember:
 
     async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
         total_s = min(call.timeout_s, self._timeouts.total_s)
+        timeout = asyncio.timeout(total_s)
         try:
-            async with asyncio.timeout(total_s):
-                return await (self._answer(call) if emit is None else self._stream(call, emit))
-        except TimeoutError as error:
-            raise MemberTimeout(f"no answer within {total_s:.1f} s", member=call.member) from error
-        except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError) as error:
+            async with timeout:
+                return _checked(await (self._answer(call) if emit is None else self._stream(call, emit)))
+        except MemberError as error:
+            error.member = error.member or call.member
+            raise
+        except FOREIGN_ERRORS as error:
+            if timeout.expired():
+                raise MemberTimeout(f"no answer within {total_s:.1f} s", member=call.member) from error
             raise error_from_exception(error, call.member) from error
 
     async def aclose(self) -> None:
@@ -80,30 +114,73 @@ class RemoteMember:
         await self._client.aclose()
 
     async def _answer(self, call: Call) -> Completion:
-        body = chat_body(call, self._model, stream=False)
-        async with self._client.stream("POST", "chat/completions", json=body) as response:
-            content = await _read(response)
-            if response.status_code != 200:
-                raise error_from_response(response.status_code, response.headers, content, call.member)
-        return completion_from(_json(content))
+        path = self._wire.path(self._model, stream=False)
+        async with self._client.stream("POST", path, content=self._body(call, stream=False)) as response:
+            await self._check(response, call)
+            _check_type(response, "application/json")
+            content = b"".join([piece async for piece in _Body(response)])
+        return self._wire.completion(parsed(content))
 
     async def _stream(self, call: Call, emit: Emit) -> Completion:
-        reader = StreamReader()
-        body = chat_body(call, self._model, stream=True)
-        async with _Patience(self._timeouts, call) as patience:
-            async with self._client.stream("POST", "chat/completions", json=body) as response:
-                if response.status_code != 200:
-                    content = await _read(response)
-                    raise error_from_response(response.status_code, response.headers, content, call.member)
-                if "text/event-stream" not in response.headers.get("content-type", ""):
-                    raise MalformedReply("the reply is not an event stream", member=call.member)
-                async for data in _events(response):
-                    if data == _DONE:
-                        break
-                    if delta := reader.feed(_json(data)):
-                        patience.token_came()
-                        emit(delta)
+        path = self._wire.path(self._model, stream=True)
+        body = self._body(call, stream=True)
+        reader = self._wire.reader()
+        async with (
+            _Patience(self._timeouts, call) as patience,
+            self._client.stream("POST", path, content=body) as response,
+        ):
+            await self._check(response, call)
+            if _media_type(response) == "application/json":
+                raise await self._error_instead_of_stream(response)
+            _check_type(response, "text/event-stream")
+
+            def hear(delta: Delta) -> None:
+                patience.token_came()
+                emit(delta)
+
+            stream = EventStream()
+            pieces = _Body(response)
+            async for piece in pieces:
+                if _is_over(stream.feed(piece), reader, hear):
+                    await _let_end(pieces)
+                    break
+            else:
+                _is_over(stream.close(), reader, hear)
         return reader.completion()
+
+    def _body(self, call: Call, *, stream: bool) -> bytes:
+        if self._omitted:
+            sampling = replace(call.request.sampling, **self._omitted)
+            call = replace(call, request=replace(call.request, sampling=sampling))
+        try:
+            return to_json(self._wire.body(call, self._model, stream=stream))
+        except ValueError:
+            raise MemberRejected("the request cannot be written as JSON") from None
+
+    async def _check(self, response: httpx.Response, call: Call) -> None:
+        """Refuse whatever is not a plain 200."""
+        if response.status_code != 200:
+            complaint = self._wire.complaint(await _error_body(response))
+            raise error_from_response(response.status_code, response.headers, complaint, call.member)
+        if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
+            raise MalformedReply("the reply is compressed, which was not asked for")
+
+    async def _error_instead_of_stream(self, response: httpx.Response) -> MemberError:
+        complaint = self._wire.complaint(await _error_body(response))
+        if complaint == Complaint():
+            return MalformedReply("the reply is not an event stream")
+        return error_from_complaint(complaint)
+
+
+def wire_format(backend: RemoteBackend) -> WireFormat:
+    """The format that a backend speaks."""
+    match backend.api:
+        case "openai":
+            return OpenAIWire(dialect_of(backend.base_url))
+        case "anthropic":
+            return AnthropicWire()
+        case "gemini":
+            return GeminiWire()
 
 
 class _Patience:
@@ -111,7 +188,6 @@ class _Patience:
 
     def __init__(self, timeouts: Timeouts, call: Call) -> None:
         self._idle_s = timeouts.idle_s
-        self._first_token_s = timeouts.first_token_s
         self._member = call.member
         self._waits_for = f"no first token within {timeouts.first_token_s:.1f} s"
         self._timeout = asyncio.timeout(timeouts.first_token_s)
@@ -131,34 +207,63 @@ class _Patience:
             raise MemberTimeout(self._waits_for, member=self._member) from error
 
 
-async def _read(response: httpx.Response) -> bytes:
-    parts = [part async for part in _capped(response.aiter_bytes())]
-    return b"".join(parts)
+def _checked(completion: Completion) -> Completion:
+    if completion.text.strip() or completion.tool_calls:
+        return completion
+    if completion.finish_reason == "content_filter":
+        raise MemberRejected("the answer was withheld (content_filter)")
+    raise EmptyCompletion(f"neither text nor tool calls (finish reason {completion.finish_reason})")
 
 
-async def _events(response: httpx.Response) -> AsyncIterator[str]:
-    """The data of each server-sent event. Chat completions put a whole JSON document on one data line."""
-    buffer = b""
-    async for part in _capped(response.aiter_bytes()):
-        *lines, buffer = (buffer + part).split(b"\n")
-        for line in lines:
-            if line.startswith(b"data:"):
-                yield line[5:].strip().decode(errors="replace")
-    if buffer.startswith(b"data:"):
-        yield buffer[5:].strip().decode(errors="replace")
+def _media_type(response: httpx.Response) -> str:
+    return response.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def _capped(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    size = 0
-    async for part in parts:
-        size += len(part)
-        if size > MAX_RESPONSE_BYTES:
-            raise MalformedReply(f"the reply is larger than {MAX_RESPONSE_BYTES} bytes")
-        yield part
+def _check_type(response: httpx.Response, wanted: str) -> None:
+    if _media_type(response) != wanted:
+        raise MalformedReply(f"the reply is not {wanted}")
 
 
-def _json(content: bytes | str) -> object:
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise MalformedReply("the reply is not JSON") from error
+def _is_over(found: Iterable[bytes], reader: StreamReader, hear: Emit) -> bool:
+    """Hand on what the events say; whether one of them was the last, as the provider marks it."""
+    for data in found:
+        if data.strip() == _DONE:
+            return True
+        if data.strip() and (delta := reader.feed(parsed(data))):
+            hear(delta)
+        if reader.ended:
+            return True
+    return False
+
+
+class _Body:
+    """A response's body in the pieces it comes in, up to a limit. Reading can be taken up where it was left."""
+
+    def __init__(self, response: httpx.Response, most: int = MAX_RESPONSE_BYTES) -> None:
+        self._pieces = response.aiter_raw()
+        self._most = most
+        self._size = 0
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece = await anext(self._pieces)
+        self._size += len(piece)
+        if self._size > self._most:
+            raise MalformedReply(f"the reply is larger than {self._most} bytes")
+        return piece
+
+
+async def _error_body(response: httpx.Response) -> object:
+    """The document in an error's body, None when there is none to be read in it."""
+    with suppress(MalformedReply, *FOREIGN_ERRORS):
+        return parsed(b"".join([piece async for piece in _Body(response, MAX_ERROR_BYTES)]))
+
+
+async def _let_end(pieces: _Body) -> None:
+    """Read what is left of a response that has said all; only then does the connection live on."""
+    with suppress(MalformedReply, *FOREIGN_ERRORS):
+        async with asyncio.timeout(LINGER_S):
+            async for _ in pieces:
+                pass

@@ -6,15 +6,15 @@ passed on.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, cast
 
 import aiohttp
 import httpx
+from aiohttp.http_exceptions import HttpProcessingError
 
 from fusion.errors import (
     MalformedReply,
@@ -26,65 +26,125 @@ from fusion.errors import (
     MemberUnavailable,
 )
 
+FOREIGN_ERRORS = (
+    httpx.HTTPError,
+    httpx.InvalidURL,
+    httpx.CookieConflict,
+    httpx.StreamError,
+    aiohttp.ClientError,
+    HttpProcessingError,
+    OSError,
+    EOFError,
+)
+"""Everything that an exchange over httpx and aiohttp may raise."""
+
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+_CONTEXT = re.compile(
+    r"(maximum context length|context (length|window)|prompt is too long|too many tokens"
+    r"|token count.{0,40}exceeds|exceeds? .{0,40}context)",
+    re.IGNORECASE,
+)
 _OVERLOADED = frozenset({429, 503, 529})
 _UNAUTHORIZED = frozenset({401, 402, 403})
 _TIMEOUTS = frozenset({408, 504})
 
 
-def error_from_response(status: int, headers: Mapping[str, str], content: bytes, member: str) -> MemberError:
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """What an error body says: a machine-readable code, the HTTP status that it stands for, the kind of error where
+    that is not what the status says, and when to come back."""
+
+    code: str | None = None
+    status: int | None = None
+    kind: type[MemberError] | None = None
+    retry_after_s: float | None = None
+
+
+def error_from_response(status: int, headers: Mapping[str, str], complaint: Complaint, member: str) -> MemberError:
     """The error that a response with a status other than 200 stands for."""
-    code = _upstream_code(content)
-    message = f"HTTP {status}" + (f" ({code})" if code else "")
-    if status in _OVERLOADED:
-        return MemberOverloaded(message, member=member, retry_after_s=retry_after_s(headers.get("retry-after")))
-    if status in _UNAUTHORIZED:
-        return MemberUnauthorized(message, member=member)
-    if status in _TIMEOUTS:
-        return MemberTimeout(message, member=member)
+    after_s = retry_after_s(headers.get("retry-after"))
+    kind = complaint.kind or _kind_of(status)
+    message = f"HTTP {status}" + (f" ({complaint.code})" if complaint.code else "")
     if 300 <= status < 400:
-        return MemberUnavailable(f"{message}: redirects are refused", member=member)
-    if 400 <= status < 500:
-        return MemberRejected(message, member=member)
-    if status < 300:
-        return MalformedReply(f"{message} instead of 200", member=member)
-    return MemberUnavailable(message, member=member)
+        message += ": redirects are refused"
+    elif status < 300:
+        message += " instead of 200"
+    return _error(kind, message, member, complaint.retry_after_s if after_s is None else after_s)
 
 
-def error_from_exception(error: Exception, member: str) -> MemberError:
+def error_from_complaint(complaint: Complaint, member: str | None = None) -> MemberError:
+    """The error that stands in the place of an answer, in a response with the status 200 or in mid-stream."""
+    kind = complaint.kind or _kind_of(complaint.status or 500)
+    message = "an error in place of the answer" + (f" ({complaint.code})" if complaint.code else "")
+    return _error(kind, message, member, complaint.retry_after_s)
+
+
+def error_from_exception(error: BaseException, member: str) -> MemberError:
     """The error that a failed exchange stands for."""
-    refused = isinstance(error.__cause__, aiohttp.ClientConnectorError | aiohttp.ServerDisconnectedError)
-    if isinstance(error, httpx.TimeoutException) and not refused:
+    # httpx-aiohttp calls every lost connection a timeout; what it was is in the cause.
+    cause = error.__cause__ if isinstance(error.__cause__, aiohttp.ClientError) else error
+    name = type(cause).__name__
+    if isinstance(cause, httpx.TimeoutException | aiohttp.ServerTimeoutError | TimeoutError):
         return MemberTimeout("no connection in time", member=member)
-    if isinstance(error, httpx.DecodingError | httpx.ReadError | aiohttp.ClientPayloadError):
-        return MalformedReply(f"the reply broke off ({type(error).__name__})", member=member)
-    return MemberUnavailable(f"no connection ({type(error).__name__})", member=member)
+    if isinstance(cause, aiohttp.ClientConnectionError):
+        return MemberUnavailable(f"no connection ({name})", member=member)
+    if isinstance(cause, httpx.ReadError | aiohttp.ClientPayloadError | EOFError):
+        return MalformedReply(f"the reply broke off ({name})", member=member)
+    if isinstance(cause, _NOT_HTTP):
+        return MalformedReply(f"the reply is not HTTP as it should be ({name})", member=member)
+    return MemberUnavailable(f"no connection ({name})", member=member)
+
+
+_NOT_HTTP = (
+    httpx.DecodingError,
+    httpx.RemoteProtocolError,
+    httpx.TooManyRedirects,
+    httpx.CookieConflict,
+    httpx.StreamError,
+    aiohttp.ClientResponseError,
+    HttpProcessingError,
+)
+
+
+def machine_code(*values: object) -> str | None:
+    """The first of the values that is a short code, in letters, digits and `_.-`."""
+    return next((value for value in values if isinstance(value, str) and _CODE.fullmatch(value)), None)
+
+
+def says_too_long(message: object) -> bool:
+    """Whether an error's text says that the request is longer than the model's context. For this most providers have no
+    code of its own."""
+    return isinstance(message, str) and _CONTEXT.search(message[:2000]) is not None
 
 
 def retry_after_s(value: str | None) -> float | None:
     """Seconds until a call may be tried again, from a `Retry-After` header in either of its forms (RFC 9110)."""
     if value is None:
         return None
-    if value.strip().isdigit():
-        return float(value)
+    digits = value.strip()
+    if digits.isascii() and digits.isdigit() and len(digits) < 10:
+        return float(digits)
     try:
         at = parsedate_to_datetime(value)
-    except ValueError:
+        at = at if at.tzinfo else at.replace(tzinfo=UTC)
+        return max(0.0, (at - datetime.now(UTC)).total_seconds())
+    except (ValueError, OverflowError):
         return None
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return max(0.0, (at - datetime.now(UTC)).total_seconds())
 
 
-def _upstream_code(content: bytes) -> str | None:
-    try:
-        body: Any = json.loads(content)
-    except (ValueError, RecursionError):
-        return None
-    error = cast("dict[str, Any]", body).get("error") if isinstance(body, dict) else None
-    if not isinstance(error, dict):
-        return None
-    named = cast("dict[str, Any]", error)
-    for value in (named.get("code"), named.get("type"), named.get("status")):
-        if isinstance(value, str) and _CODE.fullmatch(value):
-            return value
-    return None
+def _kind_of(status: int) -> type[MemberError]:
+    if status in _OVERLOADED:
+        return MemberOverloaded
+    if status in _UNAUTHORIZED:
+        return MemberUnauthorized
+    if status in _TIMEOUTS:
+        return MemberTimeout
+    if 400 <= status < 500:
+        return MemberRejected
+    return MalformedReply if status < 300 else MemberUnavailable
+
+
+def _error(kind: type[MemberError], message: str, member: str | None, after_s: float | None) -> MemberError:
+    if issubclass(kind, MemberOverloaded):
+        return kind(message, member=member, retry_after_s=after_s)
+    return kind(message, member=member)

@@ -131,13 +131,28 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the backend counted them."""
+    """Tokens as the backend counted them.
+
+    `cached_tokens` are those of the input that it read from a cache, `reasoning_tokens` those of the output that are no
+    part of the answer; both are counted in the totals, and None where it did not tell. A sum adds up what was told.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(self.input_tokens + other.input_tokens, self.output_tokens + other.output_tokens)
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            _sum_of_known(self.cached_tokens, other.cached_tokens),
+            _sum_of_known(self.reasoning_tokens, other.reasoning_tokens),
+        )
+
+
+def _sum_of_known(one: int | None, other: int | None) -> int | None:
+    return other if one is None else one if other is None else one + other
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,22 +167,25 @@ class ToolCallDelta:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What a stream adds to an answer."""
+    """What a stream adds to an answer, and to the reasoning that comes before it."""
 
     text: str = ""
     tool_calls: tuple[ToolCallDelta, ...] = ()
+    reasoning: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
     """A whole answer. `usage` is None where the backend reported none: it is never guessed. `answered_by` is the member
-    that stood in for the one that was asked, None when that one answered itself."""
+    that stood in for the one that was asked, None when that one answered itself. `reasoning` is what the model showed
+    of its thinking, never part of `text`."""
 
     text: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     finish_reason: FinishReason = "stop"
     usage: Usage | None = None
     answered_by: str | None = None
+    reasoning: str = ""
 
 
 @dataclass(frozen=True, slots=True)
