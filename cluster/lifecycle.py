@@ -10,11 +10,12 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -27,7 +28,7 @@ from cluster.config_file import ConfigError, Problem, check_secrets, load
 from cluster.processes import mark_run, sweep, watch_run
 
 FIRST_ANSWER_TIMEOUT_S = 180.0
-SHUTDOWN_TIMEOUT_S = 15.0
+SHUTDOWN_TIMEOUT_S = 10.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Ray counts what a replica reserves, not what it uses: an engine and a judge have to fit on one core too.
 _MIN_CPUS = 4
@@ -134,7 +135,13 @@ def _environment(local: bool) -> dict[str, str]:
         # Ray has its workers give way to everything else on a machine; here they are what the machine is for.
         "RAY_worker_niceness": "0",
     }
-    return common | ({"RAY_SERVE_ENABLE_DIRECT_INGRESS": "0"} if local else {"RAY_SERVE_ENABLE_HA_PROXY": "1"})
+    if local:
+        return common | {"RAY_SERVE_ENABLE_DIRECT_INGRESS": "0"}
+    return common | {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        # By default a replica waits half a minute for proxies on other nodes before it ends.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
+    }
 
 
 def _in_background(work: Callable[[], object]) -> Future[object]:
@@ -230,20 +237,23 @@ def _check_port(host: str, port: int) -> None:
 
 
 def _shut_down(ours: bool) -> None:
-    """Ask Serve and Ray to end, for a bounded time: what is left after it is swept."""
+    """Ask Serve, then Ray, to end, each for a bounded time: what is left after it is swept.
 
-    def end() -> None:
-        import ray
-        from ray import serve as ray_serve
+    Ray comes down in its own way even when Serve hangs, for a process that is still connected dies with Ray's node.
+    """
+    ray: Any = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return
+    from ray import serve as ray_serve
 
-        from cluster.app import APP_NAME
+    from cluster.app import APP_NAME
 
-        if ray.is_initialized():
-            ray_serve.shutdown() if ours else ray_serve.delete(APP_NAME)
-            ray.shutdown()
-
-    with suppress(Exception):
-        _in_background(end).result(SHUTDOWN_TIMEOUT_S)
+    serve_api: Any = ray_serve
+    # What Ray's processes say of each other's end is of no use to anyone.
+    with Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere), redirect_stdout(nowhere):
+        for end in (serve_api.shutdown if ours else lambda: serve_api.delete(APP_NAME), ray.shutdown):
+            with suppress(Exception):
+                _in_background(end).result(SHUTDOWN_TIMEOUT_S)
 
 
 @contextmanager
