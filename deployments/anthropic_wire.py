@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deployments.anthropic_schema import UnclosableObject, closed_schema
-from deployments.upstream_errors import Complaint, error_from_complaint, machine_code, says_too_long
+from deployments.upstream_errors import error_from_complaint, machine_code, says_too_long
 from deployments.upstream_json import count, items, mapping, new_call_id, parsed, text, written
-from deployments.wire import InlineImage, image_source, refused
+from deployments.wire import Complaint, InlineImage, image_source, refused
 from fusion.errors import MalformedReply, MemberError, MemberUnauthorized
 from fusion.values import (
     Call,

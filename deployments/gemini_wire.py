@@ -17,9 +17,9 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from deployments.upstream_errors import Complaint, error_from_complaint, machine_code, says_too_long
+from deployments.upstream_errors import error_from_complaint, machine_code, says_too_long
 from deployments.upstream_json import count, items, mapping, new_call_id, parsed, text, written
-from deployments.wire import InlineImage, image_source, refused
+from deployments.wire import Complaint, InlineImage, image_source, refused
 from fusion.errors import MalformedReply, MemberError, MemberRejected, MemberUnauthorized
 from fusion.values import (
     Call,

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from deployments.upstream_errors import Complaint, error_from_complaint, machine_code, says_too_long
+from deployments.upstream_errors import error_from_complaint, machine_code, says_too_long
 from deployments.upstream_json import count, items, mapping, new_call_id, text, written
-from deployments.wire import InlineImage, image_source
+from deployments.wire import Complaint, InlineImage, image_source
 from fusion.errors import MalformedReply, MemberError, MemberRejected, MemberUnauthorized
 from fusion.values import (
     Call,

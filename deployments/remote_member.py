@@ -19,20 +19,19 @@ from deployments.secrets import Secret
 from deployments.sse import EventStream
 from deployments.upstream_errors import (
     FOREIGN_ERRORS,
-    Complaint,
     error_from_complaint,
     error_from_exception,
     error_from_response,
 )
 from deployments.upstream_json import parsed
-from deployments.wire import Api, StreamReader, WireFormat
+from deployments.wire import Api, Complaint, StreamReader, WireFormat
 from fusion.errors import EmptyCompletion, MalformedReply, MemberError, MemberRejected, MemberTimeout
 from fusion.member import Emit
 from fusion.values import Call, Completion, Delta
 
 MAX_RESPONSE_BYTES = 32 * 1024 * 1024
 MAX_ERROR_BYTES = 256 * 1024
-LINGER_S = 0.25
+LINGER_S = 0.1
 """How long a finished stream may take to end, so that its connection can be used again."""
 
 _DONE = b"[DONE]"
@@ -142,6 +141,7 @@ class RemoteMember:
             pieces = _Body(response)
             async for piece in pieces:
                 if _is_over(stream.feed(piece), reader, hear):
+                    patience.end()
                     await _let_end(pieces)
                     break
             else:
@@ -199,6 +199,9 @@ class _Patience:
     def token_came(self) -> None:
         self._waits_for = f"no token for {self._idle_s:.1f} s"
         self._timeout.reschedule(asyncio.get_running_loop().time() + self._idle_s)
+
+    def end(self) -> None:
+        self._timeout.reschedule(None)
 
     async def __aexit__(self, *raised: object) -> None:
         try:

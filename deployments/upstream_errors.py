@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -16,6 +15,7 @@ import aiohttp
 import httpx
 from aiohttp.http_exceptions import HttpProcessingError
 
+from deployments.wire import Complaint
 from fusion.errors import (
     MalformedReply,
     MemberError,
@@ -47,17 +47,6 @@ _CONTEXT = re.compile(
 _OVERLOADED = frozenset({429, 503, 529})
 _UNAUTHORIZED = frozenset({401, 402, 403})
 _TIMEOUTS = frozenset({408, 504})
-
-
-@dataclass(frozen=True, slots=True)
-class Complaint:
-    """What an error body says: a machine-readable code, the HTTP status that it stands for, the kind of error where
-    that is not what the status says, and when to come back."""
-
-    code: str | None = None
-    status: int | None = None
-    kind: type[MemberError] | None = None
-    retry_after_s: float | None = None
 
 
 def error_from_response(status: int, headers: Mapping[str, str], complaint: Complaint, member: str) -> MemberError:

@@ -11,13 +11,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from deployments.upstream_errors import Complaint
-from fusion.errors import MemberRejected
+from fusion.errors import MemberError, MemberRejected
 from fusion.values import Call, Completion, Delta, ImagePart
 
 Api = Literal["openai", "anthropic", "gemini"]
 
 _DATA_URL = re.compile(r"data:(image/[a-z0-9.+-]+);base64,", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """What an error body says: a machine-readable code, the HTTP status that it stands for, the kind of error where
+    that is not what the status says, and when to come back."""
+
+    code: str | None = None
+    status: int | None = None
+    kind: type[MemberError] | None = None
+    retry_after_s: float | None = None
 
 
 class StreamReader(Protocol):

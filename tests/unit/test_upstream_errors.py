@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 
 from deployments.upstream_errors import (
     FOREIGN_ERRORS,
-    Complaint,
     error_from_complaint,
     error_from_exception,
     error_from_response,
@@ -29,6 +28,7 @@ from deployments.upstream_errors import (
     retry_after_s,
     says_too_long,
 )
+from deployments.wire import Complaint
 from fusion.errors import (
     MalformedReply,
     MemberError,

@@ -1,0 +1,309 @@
+"""Remote members against a server that keeps the protocol, and against one that breaks it in every way."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployments.remote_member import LINGER_S, MAX_ERROR_BYTES, RemoteBackend, RemoteMember, Timeouts
+from deployments.secrets import Secret
+from deployments.wire import Api
+from fusion.errors import (
+    EmptyCompletion,
+    MalformedReply,
+    MemberError,
+    MemberOverloaded,
+    MemberRejected,
+    MemberTimeout,
+    MemberUnauthorized,
+    MemberUnavailable,
+)
+from fusion.values import Completion, Delta, Sampling
+from tests.unit.upstream import END, OPENING, Action, Reset, Stall, chunk, reply, streamed, upstream
+from tests.unit.wire_cases import call_of, sampled
+from tests.unit.wire_shapes import added_up, stream_bytes
+
+KEY = "sk-a-very-secret-key"
+QUICK = Timeouts(connect_s=1.0, first_token_s=0.2, idle_s=0.2, total_s=5.0)
+APIS: dict[Api, tuple[str, str]] = {
+    "openai": ("POST /v1/chat/completions HTTP/1.1", "openai_plain"),
+    "anthropic": ("POST /v1/messages HTTP/1.1", "anthropic_plain"),
+    "gemini": ("POST /v1/models/m:streamGenerateContent?alt=sse HTTP/1.1", "gemini_tools"),
+}
+REPLIES = {
+    "openai": {"choices": [{"message": {"content": "4"}, "finish_reason": "stop"}]},
+    "anthropic": {"type": "message", "content": [{"type": "text", "text": "4"}], "stop_reason": "end_turn"},
+    "gemini": {"candidates": [{"content": {"parts": [{"text": "4"}]}, "finishReason": "STOP"}]},
+}
+OK = REPLIES["openai"]
+
+
+@asynccontextmanager
+async def member_at(url: str, api: Api = "openai", **more: Any) -> AsyncIterator[RemoteMember]:
+    """A member, closed at the end, with nothing of it left behind."""
+    before = asyncio.all_tasks()
+    timeouts, omits = more.pop("timeouts", QUICK), more.pop("omits", ())
+    member = RemoteMember(RemoteBackend(f"{url}/v1", api=api, timeouts=timeouts, **more), "m", omits)
+    try:
+        yield member
+    finally:
+        await member.aclose()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert {task for task in asyncio.all_tasks() - before if "serve" not in repr(task)} == set()
+
+
+async def told(url: str, *, stream: bool, api: Api = "openai", **more: Any) -> Completion:
+    async with member_at(url, api, **more) as member:
+        return await member.ask(call_of(), (lambda _: None) if stream else None)
+
+
+@pytest.mark.parametrize("api", APIS)
+async def test_an_answer_in_one_piece(api: Api, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(KEY)
+    async with upstream(reply(REPLIES[api])) as server:
+        assert await told(server.url, stream=False, api=api, key=Secret(file=str(tmp_path / "key"))) == Completion("4")
+    (asked,) = server.asked
+    assert asked.line == APIS[api][0].replace("streamGenerateContent?alt=sse", "generateContent")
+    assert asked.headers["content-type"] == "application/json"
+    assert asked.headers["accept-encoding"] == "identity"
+    named = {"openai": f"Bearer {KEY}", "anthropic": KEY, "gemini": KEY}[api]
+    assert named in asked.headers.values()
+
+
+@pytest.mark.parametrize("size", [None, 1, 7], ids=["whole", "by bytes", "by sevens"])
+@pytest.mark.parametrize("api", APIS)
+async def test_an_answer_as_a_stream(api: Api, size: int | None) -> None:
+    line, name = APIS[api]
+    heard: list[Delta] = []
+    async with upstream(*streamed(stream_bytes(name), size)) as server, member_at(server.url, api) as member:
+        whole = await member.ask(call_of(), heard.append)
+    assert server.asked[0].line == line
+    pieces = added_up(heard)
+    assert (pieces.text, pieces.tool_calls, pieces.reasoning) == (whole.text, whole.tool_calls, whole.reasoning)
+    assert whole.text
+    assert whole.usage is not None
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_connection_is_used_again(api: Api, stream: bool) -> None:
+    actions = streamed(stream_bytes(APIS[api][1])) if stream else [reply(REPLIES[api])]
+    async with upstream(*actions) as server, member_at(server.url, api) as member:
+        for _ in range(3):
+            await member.ask(call_of(), (lambda _: None) if stream else None)
+        assert (server.connections, server.open) == (1, 1)
+
+
+async def test_a_finished_stream_that_is_held_open_is_let_go() -> None:
+    whole = streamed(stream_bytes("openai_plain"))[:-1]
+    async with upstream(*whole, Stall()) as server:
+        began_at = asyncio.get_running_loop().time()
+        assert (await told(server.url, stream=True)).text == "Grüße, 世界 🌍"
+        assert asyncio.get_running_loop().time() - began_at < LINGER_S + 1.0
+
+
+async def test_a_connection_that_breaks_after_the_end_harms_nothing() -> None:
+    async with upstream(*streamed(stream_bytes("openai_plain"))[:-1], Reset()) as server:
+        assert (await told(server.url, stream=True)).text == "Grüße, 世界 🌍"
+
+
+async def test_settings_that_a_model_does_not_take_are_left_out_where_the_operator_says_so() -> None:
+    async with upstream(reply(OK)) as server, member_at(server.url, omits=("temperature", "seed")) as member:
+        await member.ask(sampled(temperature=0.0, seed=1, top_p=0.5))
+    assert set(server.asked[0].body) == {"model", "messages", "top_p"}
+
+
+async def test_what_a_provider_cannot_do_is_never_sent() -> None:
+    async with upstream(reply(OK)) as server, member_at(server.url, "anthropic") as member:
+        with pytest.raises(MemberRejected, match="seed is not possible with Anthropic"):
+            await member.ask(call_of(sampling=Sampling(seed=1)))
+    assert server.asked == []
+
+
+def stream_of(*lines: bytes) -> list[Action]:
+    return streamed(b"".join(b"data: " + line + b"\n\n" for line in lines))
+
+
+FINISH = b'{"choices":[{"delta":{},"finish_reason":"stop"}]}'
+WORD = b'{"choices":[{"delta":{"content":"4"}}]}'
+HTML = b"<html><body>Please log in.</body></html>"
+
+EITHER_WAY: dict[str, tuple[list[Action], type[MemberError], str]] = {
+    "reset at once": ([Reset()], MemberUnavailable, "no connection"),
+    "no HTTP": ([b"SSH-2.0-OpenSSH_9.2\r\n\r\n", Stall()], MalformedReply, "not HTTP"),
+    "a header without an end": (
+        [b"HTTP/1.1 200 OK\r\nx: " + b"y" * 100_000, Stall()],
+        MalformedReply,
+        "not HTTP",
+    ),
+    "an HTML page": ([reply(HTML, content_type="text/html")], MalformedReply, "the reply is not"),
+    "no content type": ([reply(b"4", content_type="")], MalformedReply, "the reply is not"),
+    "compressed": (
+        [reply(gzip.compress(b"0" * 50_000_000, 9), content_encoding="gzip")],
+        MalformedReply,
+        "compressed",
+    ),
+    "redirect": (
+        [reply(b"", "302 Found", location="http://169.254.169.254/latest/meta-data/")],
+        MemberUnavailable,
+        "HTTP 302: redirects are refused",
+    ),
+    "no content": ([reply(b"", "204 No Content")], MalformedReply, "HTTP 204 instead of 200"),
+    "a key that is wrong": (
+        [reply({"error": {"message": f"Incorrect API key: {KEY}", "code": "invalid_api_key"}}, "401 Unauthorized")],
+        MemberUnauthorized,
+        "HTTP 401 (invalid_api_key)",
+    ),
+    "a limit": ([reply({}, "429 Too Many Requests", retry_after="3")], MemberOverloaded, "HTTP 429"),
+    "an error page": ([reply(HTML, "502 Bad Gateway", content_type="text/html")], MemberUnavailable, "HTTP 502"),
+    "an endless error": (
+        [reply(b" " * (MAX_ERROR_BYTES + 1), "500 Internal Server Error")],
+        MemberUnavailable,
+        "HTTP 500",
+    ),
+    "an error that breaks off": (
+        [b"HTTP/1.1 503 Busy\r\ncontent-length: 100\r\n\r\n{", Reset()],
+        MemberOverloaded,
+        "HTTP 503",
+    ),
+    "an error with the status 200": (
+        [reply({"error": {"code": 429, "message": "busy"}})],
+        MemberOverloaded,
+        "an error in place of the answer",
+    ),
+}
+
+WHOLE: dict[str, tuple[list[Action], type[MemberError], str]] = {
+    "no JSON": ([reply(b"{")], MalformedReply, "the reply is not JSON"),
+    "half a character": ([reply('{"a": "é"}'.encode()[:-3])], MalformedReply, "the reply is not JSON"),
+    "no object": ([reply([])], MalformedReply, "choices"),
+    "half of it": ([reply(OK)[:-10], Reset()], MalformedReply, "broke off"),
+    "nothing said": (
+        [reply({"choices": [{"message": {"content": " "}, "finish_reason": "length"}]})],
+        EmptyCompletion,
+        "neither text nor tool calls (finish reason length)",
+    ),
+    "withheld": (
+        [reply({"choices": [{"message": {"content": None}, "finish_reason": "content_filter"}]})],
+        MemberRejected,
+        "the answer was withheld",
+    ),
+    "too much": (
+        [b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n", *[b" " * 1_000_000] * 40],
+        MalformedReply,
+        "larger than",
+    ),
+}
+
+STREAMED: dict[str, tuple[list[Action], type[MemberError], str]] = {
+    "JSON instead": ([reply(OK)], MalformedReply, "the reply is not an event stream"),
+    "no JSON": (stream_of(b"{"), MalformedReply, "the reply is not JSON"),
+    "no object": (stream_of(b"7"), MalformedReply, "not a JSON object"),
+    "half a character": (stream_of('{"a": "é'.encode()[:-1]), MalformedReply, "the reply is not JSON"),
+    "a lone surrogate": (stream_of(b'{"a": "\\ud800"}'), MalformedReply, "the reply is not JSON"),
+    "no finish": (stream_of(WORD, b"[DONE]"), MalformedReply, "before its finish reason"),
+    "no end": ([*streamed(b"data: " + WORD)[:-1], Reset()], MalformedReply, "broke off"),
+    "nothing said": (stream_of(FINISH, b"[DONE]"), EmptyCompletion, "neither text nor tool calls"),
+    "an error": (
+        stream_of(WORD, b'{"error": {"message": "x", "code": "rate_limit_exceeded"}}'),
+        MemberOverloaded,
+        "an error in place of the answer (rate_limit_exceeded)",
+    ),
+    "too much": (
+        [OPENING, *[chunk(b":" + b" " * 1_000_000)] * 40, END],
+        MalformedReply,
+        "larger than",
+    ),
+    "no headers": ([Stall()], MemberTimeout, "no first token within 0.2 s"),
+    "no token": ([OPENING, chunk(b": wait\n\n"), Stall()], MemberTimeout, "no first token within 0.2 s"),
+    "no second token": ([OPENING, chunk(b"data: " + WORD + b"\n\n"), Stall()], MemberTimeout, "no token for 0.2 s"),
+}
+
+
+@pytest.mark.parametrize("fault", EITHER_WAY)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_faults(fault: str, stream: bool) -> None:
+    await expect(*EITHER_WAY[fault], stream=stream)
+
+
+@pytest.mark.parametrize("fault", WHOLE)
+async def test_faults_of_answers_in_one_piece(fault: str) -> None:
+    await expect(*WHOLE[fault], stream=False)
+
+
+@pytest.mark.parametrize("fault", STREAMED)
+async def test_faults_of_streams(fault: str) -> None:
+    await expect(*STREAMED[fault], stream=True)
+
+
+async def expect(actions: list[Action], kind: type[MemberError], message: str, *, stream: bool) -> None:
+    async with upstream(*actions) as server, member_at(server.url) as member:
+        with pytest.raises(MemberError) as caught:
+            await member.ask(call_of(), (lambda _: None) if stream else None)
+        assert server.connections == 1
+    assert type(caught.value) is kind
+    assert message in caught.value.message
+    assert caught.value.member == "ada"
+    assert KEY not in str(caught.value)
+
+
+async def test_a_refused_connection() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        with pytest.raises(MemberUnavailable, match="no connection"):
+            await told(url, stream=False)
+
+
+async def test_the_deadline_ends_a_call() -> None:
+    async with upstream(Stall()) as server, member_at(server.url) as member:
+        call = call_of()
+        call = type(call)(call.member, call.request, timeout_s=0.1)
+        for emit in (None, lambda _: None):
+            with pytest.raises(MemberTimeout, match=r"no answer within 0\.1 s"):
+                await member.ask(call, emit)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_cancelled_call_leaves_its_connection(stream: bool) -> None:
+    actions = [OPENING, chunk(b"data: " + WORD + b"\n\n"), Stall()] if stream else [Stall()]
+    heard = asyncio.Event()
+    async with upstream(*actions) as server, member_at(server.url, timeouts=Timeouts()) as member:
+        task = asyncio.create_task(member.ask(call_of(), (lambda _: heard.set()) if stream else None))
+        await asyncio.wait_for(heard.wait() if stream else server.came.wait(), 5)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.wait_for(server.left.wait(), 1)
+        assert server.open == 0
+
+
+async def test_a_stream_may_end_without_being_marked_as_ended() -> None:
+    async with upstream(*stream_of(WORD, FINISH)) as server:
+        assert await told(server.url, stream=True) == Completion("4")
+
+
+async def test_a_consumer_that_fails_is_heard() -> None:
+    def fail(_: Delta) -> None:
+        raise RuntimeError("stop")
+
+    actions = [OPENING, chunk(b"data: " + WORD + b"\n\n"), Stall()]
+    async with upstream(*actions) as server, member_at(server.url) as member:
+        with pytest.raises(RuntimeError, match="stop"):
+            await member.ask(call_of(), fail)
+        await asyncio.wait_for(server.left.wait(), 1)
+
+
+async def test_no_key_shows() -> None:
+    async with upstream(reply(OK)) as server, member_at(server.url) as member:
+        await member.ask(call_of())
+        assert KEY not in repr(vars(member)) + repr(member) + json.dumps(server.asked[0].headers)
