@@ -8,7 +8,6 @@ judge ──handle──► one deployment a remote member
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from ray import serve
@@ -18,8 +17,11 @@ from ray.serve.schema import LoggingConfig
 from cluster.config import ClusterConfig, JudgeReplicas, RemoteBackendConfig, Replicas, VllmBackendConfig
 from deployments.catalogue import Catalogue
 from deployments.judge import Judge
-from deployments.member_replica import MemberReplica
-from deployments.remote_member import RemoteBackend, RemoteMember, Timeouts
+from deployments.remote_member import RemoteBackend, Timeouts
+from deployments.remote_replica import RemoteReplica, RemoteSettings
+from deployments.resilience.breaker import BreakerSettings
+from deployments.resilience.limits import LimitSettings
+from deployments.resilience.retries import RetrySettings
 from deployments.secrets import Secret
 from fusion.member import MemberProfile
 
@@ -72,7 +74,7 @@ def member_deployments(
                 model = folders.get(backend.model, backend.model)
                 deployments |= dict.fromkeys(voices, _vllm(name, model, backend, voices))
         else:
-            deployments |= {member: _remote(backend, profile) for member, profile in voices.items()}
+            deployments |= {member: _remote(backend, profile, len(voices)) for member, profile in voices.items()}
     return deployments
 
 
@@ -93,20 +95,23 @@ def _vllm(name: str, model: str, backend: VllmBackendConfig, voices: Mapping[str
     return vllm_deployment(settings, voices)
 
 
-def _remote(backend: RemoteBackendConfig, profile: MemberProfile) -> Application:
+def _remote(backend: RemoteBackendConfig, profile: MemberProfile, members: int) -> Application:
     key = None
     if backend.api_key_env is not None or backend.api_key_file is not None:
         key = Secret(backend.api_key_env, backend.api_key_file)
-    upstream = RemoteBackend(
-        base_url=backend.base_url,
-        key=key,
-        timeouts=Timeouts(**backend.timeouts.model_dump()),
+    timeouts = Timeouts(**backend.timeouts.model_dump())
+    # No replica knows of the others, so each keeps to an even share.
+    shares = members * backend.replicas.max
+    limits = {name: limit and max(1, limit // shares) for name, limit in backend.limits.model_dump().items()}
+    settings = RemoteSettings(
+        backend=RemoteBackend(backend.base_url, key, timeouts, api=backend.api),
+        retries=RetrySettings(**backend.retries.model_dump()),
+        breaker=BreakerSettings(**backend.breaker.model_dump()),
+        limits=LimitSettings(**limits),
     )
     target = backend.replicas.target_ongoing
     options = _options(f"member:{profile.name}", backend.replicas, target, max_ongoing=4 * target)
-    return _deployment(MemberReplica, **options).bind(
-        partial(RemoteMember, upstream, profile.model), {profile.name: profile}
-    )
+    return _deployment(RemoteReplica, **options).bind(settings, profile)
 
 
 def _options(name: str, replicas: Replicas | JudgeReplicas, target_ongoing: float, max_ongoing: int) -> dict[str, Any]:

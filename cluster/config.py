@@ -12,6 +12,9 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from deployments.resilience.breaker import BreakerSettings
+from deployments.resilience.retries import RetrySettings
+from deployments.wire import Api
 from fusion.cost import Price
 from fusion.member import MemberProfile
 from fusion.preset import DecisionMode, Policy, Preset
@@ -72,16 +75,42 @@ class TimeoutsConfig(_Model):
     total_s: Seconds = 120.0
 
 
+class RetriesConfig(_Model):
+    """How often a failed call is made again, and how long it waits at most before that."""
+
+    attempts: Annotated[int, Field(ge=1, le=10)] = RetrySettings().attempts
+    max_backoff_s: Seconds = RetrySettings().max_backoff_s
+
+
+class BreakerConfig(_Model):
+    """When a failing backend is left alone, and for how long."""
+
+    failures: Annotated[int, Field(ge=1)] = BreakerSettings().failures
+    window_s: Seconds = BreakerSettings().window_s
+    cooldown_s: Seconds = BreakerSettings().cooldown_s
+
+
+class LimitsConfig(_Model):
+    """How much a backend is asked at once and a minute, all its members together."""
+
+    concurrency: Annotated[int, Field(ge=1)] | None = None
+    requests_per_minute: Annotated[int, Field(ge=1)] | None = None
+    tokens_per_minute: Annotated[int, Field(ge=1)] | None = None
+
+
 class RemoteBackendConfig(_Model):
     """A remote API."""
 
     kind: Literal["remote"]
-    api: Literal["openai"] = "openai"
+    api: Api = "openai"
     base_url: str
     api_key_env: Annotated[str, Field(min_length=1)] | None = None
     api_key_file: Annotated[str, Field(min_length=1)] | None = None
     allow_http: bool = False
     timeouts: TimeoutsConfig = TimeoutsConfig()
+    retries: RetriesConfig = RetriesConfig()
+    breaker: BreakerConfig = BreakerConfig()
+    limits: LimitsConfig = LimitsConfig()
     replicas: Replicas = Replicas()
 
     @model_validator(mode="after")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 from pydantic_core import to_json
 
 from fusion.errors import (
+    BreakerOpen,
     FusionError,
     InvalidRequest,
+    LimitReached,
     MemberError,
     MemberOverloaded,
     MemberRejected,
@@ -37,6 +40,8 @@ class Envelope:
     ) -> dict[str, Any]:
         """The body of an answer in one piece."""
         message: dict[str, Any] = {"role": "assistant", "content": completion.text or None, "refusal": None}
+        if completion.reasoning:
+            message["reasoning_content"] = completion.reasoning
         if completion.tool_calls:
             message["tool_calls"] = [
                 {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
@@ -54,6 +59,8 @@ class Envelope:
     def delta(self, delta: Delta) -> bytes:
         """A chunk with a piece of the answer."""
         grown: dict[str, Any] = {}
+        if delta.reasoning:
+            grown["reasoning_content"] = delta.reasoning
         if delta.text:
             grown["content"] = delta.text
         if delta.tool_calls:
@@ -86,15 +93,20 @@ def sse(body: Mapping[str, Any]) -> bytes:
     return b"data: " + to_json(body) + b"\n\n"
 
 
-def usage_body(usage: Usage | None) -> dict[str, int] | None:
-    """OpenAI's `usage`, None when no backend reported any."""
+def usage_body(usage: Usage | None) -> dict[str, Any] | None:
+    """OpenAI's `usage`, None when no backend reported any; details that none told are left out."""
     if usage is None:
         return None
-    return {
+    body: dict[str, Any] = {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
         "total_tokens": usage.input_tokens + usage.output_tokens,
     }
+    if usage.cached_tokens is not None:
+        body["prompt_tokens_details"] = {"cached_tokens": usage.cached_tokens}
+    if usage.reasoning_tokens is not None:
+        body["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
+    return body
 
 
 def fusion_body(fused: Fused, preset: str, include: Collection[str]) -> dict[str, Any]:
@@ -184,7 +196,9 @@ def status_of(error: FusionError) -> int:
         case NoQuorum(candidates=candidates):
             errors = [candidate.error for candidate in candidates if candidate.error]
             return 400 if errors and all(isinstance(cause, MemberRejected) for cause in errors) else 502
-        case MemberOverloaded():
+        case LimitReached():
+            return 429
+        case MemberOverloaded() | BreakerOpen():
             return 503
         case MemberError(code="timeout"):
             return 504
@@ -212,8 +226,8 @@ def error_headers(error: FusionError) -> dict[str, str]:
     if status == 401:
         return {"www-authenticate": "Bearer"}
     if status in (429, 503):
-        after_s = error.retry_after_s if isinstance(error, MemberOverloaded) else None
-        return {"retry-after": str(max(1, round(after_s or RETRY_AFTER_S)))}
+        after_s = error.retry_after_s if isinstance(error, MemberOverloaded | BreakerOpen) else None
+        return {"retry-after": str(math.ceil(max(after_s or 0, RETRY_AFTER_S)))}
     return {}
 
 

@@ -17,8 +17,15 @@ def test_a_panel_of_remote_members_with_one_dead(remote: httpx.Client) -> None:
 
     assert body["choices"][0]["message"]["content"] == "All things considered: four ✓"
     outcomes = {candidate["member"]: candidate for candidate in body["fusion"]["candidates"]}
-    assert outcomes["dead"]["error"]["code"] == "unavailable"
+    assert outcomes["dead"]["status"] != "answered"
     assert outcomes["four"]["usage"] == {"prompt_tokens": 10, "completion_tokens": 4, "total_tokens": 14}
+
+
+def test_a_dead_upstream(remote: httpx.Client) -> None:
+    response = ask(remote, "dead", path="v1/chat/completions")
+
+    assert response.status_code in (502, 503)
+    assert response.json()["error"]["code"] in ("unavailable", "breaker_open")
 
 
 def test_a_verdict_by_a_remote_judge(remote: httpx.Client) -> None:
