@@ -61,8 +61,8 @@ def test_a_long_line_is_put_together_once() -> None:
     piece = b"x" * 16_384
     stream = EventStream()
     began_at = time.process_time()
-    for _ in range(1_000):
+    for _ in range(4_000):
         assert not list(stream.feed(piece))
     (data,) = [*stream.feed(b"\n"), *EventStream().feed(b"data: y\n\n")]
     assert data == b"y"
-    assert time.process_time() - began_at < 2.0  # joined at every piece it takes many times as long
+    assert time.process_time() - began_at < 5.0  # joined at every piece it takes half a minute

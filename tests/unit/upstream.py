@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,12 +34,13 @@ class Asked:
 
 @dataclass(slots=True)
 class Upstream:
-    """What it does for each request, and what it saw."""
+    """What it does for each request, and what it saw. `working` is how many requests it is at."""
 
-    actions: Sequence[Action] = ()
+    actions: Callable[[Asked], Sequence[Action]]
     asked: list[Asked] = field(default_factory=list[Asked])
     connections: int = 0
     open: int = 0
+    working: int = 0
     came: asyncio.Event = field(default_factory=asyncio.Event)
     left: asyncio.Event = field(default_factory=asyncio.Event)
     port: int = 0
@@ -58,15 +59,19 @@ class Upstream:
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
                 self.asked.append(Asked(line, headers, json.loads(body)))
                 self.came.set()
-                for action in self.actions:
-                    if isinstance(action, Reset):
-                        writer.transport.abort()
-                        return
-                    if isinstance(action, Stall):
-                        await reader.read()
-                        return
-                    writer.write(action)
-                    await writer.drain()
+                self.working += 1
+                try:
+                    for action in self.actions(self.asked[-1]):
+                        if isinstance(action, Reset):
+                            writer.transport.abort()
+                            return
+                        if isinstance(action, Stall):
+                            await reader.read()
+                            return
+                        writer.write(action)
+                        await writer.drain()
+                finally:
+                    self.working -= 1
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
@@ -76,9 +81,9 @@ class Upstream:
 
 
 @asynccontextmanager
-async def upstream(*actions: Action) -> AsyncIterator[Upstream]:
-    """A server that does this for every request."""
-    served = Upstream(actions)
+async def upstream(*actions: Action, by: Callable[[Asked], Sequence[Action]] | None = None) -> AsyncIterator[Upstream]:
+    """A server that does this for every request, or what `by` makes of each."""
+    served = Upstream(by or (lambda _: actions))
     server = await asyncio.start_server(served.serve, "127.0.0.1", 0)
     served.port = server.sockets[0].getsockname()[1]
     try:
