@@ -131,6 +131,8 @@ def test_a_messages_text_is_its_text_parts() -> None:
 
 def test_usage_adds_up() -> None:
     assert Usage(1, 2) + Usage(10, 20) == Usage(11, 22)
+    assert Usage(1, 2, 3) + Usage(10, 20, 30, 40) == Usage(11, 22, 33, 40)
+    assert Usage(1, 2, None, 0) + Usage() == Usage(1, 2, None, 0)
 
 
 @pytest.mark.parametrize(

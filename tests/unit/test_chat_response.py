@@ -1,0 +1,34 @@
+"""What answers look like on this project's own wire."""
+
+from __future__ import annotations
+
+import json
+
+from deployments.chat_response import Envelope, usage_body
+from fusion.values import Completion, Delta, Usage
+
+ENVELOPE = Envelope("id", "fusion/merge", 1)
+
+
+def test_reasoning_is_kept_apart_from_the_answer() -> None:
+    body = ENVELOPE.completion(Completion("4", reasoning="Two and two."), None)
+    message = body["choices"][0]["message"]
+    assert (message["content"], message["reasoning_content"]) == ("4", "Two and two.")
+    assert "reasoning_content" not in ENVELOPE.completion(Completion("4"), None)["choices"][0]["message"]
+
+
+def test_reasoning_streams_apart_from_the_answer() -> None:
+    chunk = json.loads(ENVELOPE.delta(Delta(reasoning="Two")).removeprefix(b"data: "))
+    assert chunk["choices"][0]["delta"] == {"reasoning_content": "Two"}
+
+
+def test_usage_tells_what_was_told() -> None:
+    assert usage_body(None) is None
+    assert usage_body(Usage(1, 2)) == {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+    assert usage_body(Usage(1, 2, 0, 1)) == {
+        "prompt_tokens": 1,
+        "completion_tokens": 2,
+        "total_tokens": 3,
+        "prompt_tokens_details": {"cached_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 1},
+    }
