@@ -74,7 +74,10 @@ def member_deployments(
                 model = folders.get(backend.model, backend.model)
                 deployments |= dict.fromkeys(voices, _vllm(name, model, backend, voices))
         else:
-            deployments |= {member: _remote(backend, profile, len(voices)) for member, profile in voices.items()}
+            deployments |= {
+                member: _remote(backend, profile, len(voices), config.members[member].omits)
+                for member, profile in voices.items()
+            }
     return deployments
 
 
@@ -95,7 +98,7 @@ def _vllm(name: str, model: str, backend: VllmBackendConfig, voices: Mapping[str
     return vllm_deployment(settings, voices)
 
 
-def _remote(backend: RemoteBackendConfig, profile: MemberProfile, members: int) -> Application:
+def _remote(backend: RemoteBackendConfig, profile: MemberProfile, members: int, omits: frozenset[str]) -> Application:
     key = None
     if backend.api_key_env is not None or backend.api_key_file is not None:
         key = Secret(backend.api_key_env, backend.api_key_file)
@@ -108,6 +111,7 @@ def _remote(backend: RemoteBackendConfig, profile: MemberProfile, members: int) 
         retries=RetrySettings(**backend.retries.model_dump()),
         breaker=BreakerSettings(**backend.breaker.model_dump()),
         limits=LimitSettings(**limits),
+        omits=omits,
     )
     target = backend.replicas.target_ongoing
     options = _options(f"member:{profile.name}", backend.replicas, target, max_ongoing=4 * target)

@@ -27,6 +27,7 @@ MAX_DEADLINE_S = 3600.0
 
 Location = tuple[str | int, ...]
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")]
+Setting = Literal["temperature", "top_p", "max_tokens", "seed", "stop", "frequency_penalty", "presence_penalty"]
 Seconds = Annotated[float, Field(gt=0, le=MAX_DEADLINE_S)]
 
 
@@ -150,6 +151,7 @@ class MemberConfig(_Model):
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     system: str | None = None
+    omits: Annotated[frozenset[Setting], Field(strict=False)] = frozenset()
     price: PriceConfig | None = None
 
     def sampling(self) -> Sampling:
@@ -256,6 +258,8 @@ class ClusterConfig(_Model):
                 yield ("members", name, "backend"), _unknown("backend", member.backend, self.backends)
             elif isinstance(backend, RemoteBackendConfig) and member.model is None:
                 yield ("members", name), "a member of a remote backend needs a model"
+            elif isinstance(backend, VllmBackendConfig) and member.omits:
+                yield ("members", name, "omits"), "an engine of our own takes every setting"
             elif isinstance(backend, VllmBackendConfig) and member.model not in (None, backend.model):
                 yield ("members", name, "model"), f"its backend serves {backend.model!r}; leave the model out"
         for name, preset in self.presets.items():

@@ -17,12 +17,14 @@ from fusion.member import MemberProfile
 
 @dataclass(frozen=True, slots=True)
 class RemoteSettings:
-    """How a remote member is reached and what it is wrapped in. `limits` are this replica's own share."""
+    """How a remote member is reached and what it is wrapped in. `limits` are this replica's own
+    share; `omits` names the settings that the model does not take."""
 
     backend: RemoteBackend
     retries: RetrySettings
     breaker: BreakerSettings
     limits: LimitSettings
+    omits: frozenset[str] = frozenset()
 
 
 class RemoteReplica(MemberReplica):
@@ -43,5 +45,5 @@ class RemoteReplica(MemberReplica):
 def _connect(settings: RemoteSettings, profile: MemberProfile) -> Resilient:
     # The adapter keeps its own time limits: only it knows when a connection stands.
     wrappers = ResilienceSettings(timeouts=None, breaker=settings.breaker, retries=settings.retries)
-    member = RemoteMember(settings.backend, profile.model)
+    member = RemoteMember(settings.backend, profile.model, settings.omits)
     return resilient(member, wrappers, rng=random.Random(), limiter=Limiter(settings.limits))

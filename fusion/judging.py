@@ -67,7 +67,7 @@ def verdict_request(request: Request, ballot: Ballot) -> Request:
     scores = ", ".join(f'"{label}": 0-10' for label in ballot.labels)
     return Request(
         messages=_judge_messages(_SCORE.format(fence=ballot.fence, scores=scores), request, ballot),
-        sampling=Sampling(temperature=0.0, max_tokens=_VERDICT_MAX_TOKENS, seed=request.sampling.seed),
+        sampling=Sampling(temperature=0.0, max_tokens=_VERDICT_MAX_TOKENS),
         response_schema=verdict_schema(ballot.labels),
     )
 

@@ -324,7 +324,7 @@ def _whole(completion: Completion) -> Delta:
     calls = tuple(
         ToolCallDelta(index, call.id, call.name, call.arguments) for index, call in enumerate(completion.tool_calls)
     )
-    return Delta(completion.text, calls)
+    return Delta(completion.text, calls, completion.reasoning)
 
 
 def _now() -> float:

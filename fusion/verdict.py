@@ -25,7 +25,8 @@ Scores = dict[str, float]
 def verdict_schema(labels: Sequence[str]) -> JsonSchema:
     """`{"reason": str, "scores": {LABEL: 0..10, …}}`, every field required and no others allowed.
 
-    The reason comes first, so that the scores follow from it.
+    The reason comes first, so that the scores follow from it. Not marked as strict: some APIs then refuse the bounds,
+    which an engine needs to come to an end.
     """
     score = {"type": "integer", "minimum": 0, "maximum": MAX_SCORE}
     scores = {
@@ -40,7 +41,7 @@ def verdict_schema(labels: Sequence[str]) -> JsonSchema:
         "required": ["reason", "scores"],
         "additionalProperties": False,
     }
-    return JsonSchema("verdict", schema, strict=True)
+    return JsonSchema("verdict", schema)
 
 
 def parse_verdict(text: str, labels: Sequence[str]) -> tuple[dict[str, float | None], str]:

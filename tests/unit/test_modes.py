@@ -65,7 +65,7 @@ async def test_best_of_asks_the_judge_with_the_verdicts_schema_at_temperature_ze
     asked = judge.calls[0].request
     assert asked.response_schema is not None
     assert set(asked.response_schema.schema["properties"]["scores"]["properties"]) == {"A", "B"}
-    assert (asked.sampling.temperature, asked.sampling.seed, asked.sampling.stop) == (0.0, 3, None)
+    assert (asked.sampling.temperature, asked.sampling.seed, asked.sampling.stop) == (0.0, None, None)
     assert asked.sampling.max_tokens is not None
     assert asked.sampling.max_tokens > 100
     assert asked.tools == ()
