@@ -1,36 +1,60 @@
 """Members on a vLLM engine, through `ray.serve.llm`.
 
 The engine lives in the member's own replica, so a call takes one hop, and all members that speak through it share the
-deployment.
+deployment (docs/decisions/0001-engine-in-the-member-replica.md).
 """
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+from pathlib import Path
 from typing import Any, cast
 
-from ray.llm._internal.serve.core.configs.accelerators import CPUConfig
-from ray.llm._internal.serve.core.configs.openai_api_models import ChatCompletionRequest, ErrorResponse
 from ray.serve import Application
-from ray.serve.llm import LLMConfig, LLMServer, build_llm_deployment
+from ray.serve.llm import LLMConfig, LLMServer, build_llm_deployment  # pyright: ignore[reportUnknownVariableType]
+from ray.serve.llm.openai_api_models import ChatCompletionRequest
+from ray.serve.schema import LoggingConfig
+from vllm.entrypoints.serve import create_error_response
+from vllm.exceptions import VLLMError
 
+from deployments.engine_schemas import lengths_as_patterns
 from deployments.member_replica import Deltas, MemberReplica, Outcome
 from deployments.openai_wire import StreamReader, chat_body, completion_from
-from fusion.errors import MalformedReply, MemberError, MemberRejected, MemberTimeout, MemberUnavailable
+from fusion.errors import (
+    MalformedReply,
+    MemberError,
+    MemberOverloaded,
+    MemberRejected,
+    MemberTimeout,
+    MemberUnavailable,
+)
 from fusion.member import Emit, MemberProfile
 from fusion.values import Call, Completion
 
 _DONE = "[DONE]"
+_TOO_LONG = frozenset({"input_text", "input_tokens", "max_tokens", "max_completion_tokens"})
+
+_ENGINE_DEFAULTS: Mapping[str, Any] = {
+    # Without the second, a model may fill its answer with white space between two JSON tokens and never come to an end.
+    "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
+}
+# An engine tells vLLM's authors what it runs on unless told not to.
+_ENV_DEFAULTS: Mapping[str, str] = {"VLLM_NO_USAGE_STATS": "1"}
 
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """What a vLLM backend runs: its name, the model (hub id, path or URL), engine arguments verbatim, the accelerator
-    (`cpu`, or a GPU type that Ray knows), and how many replicas with how many calls each."""
+    """What a vLLM backend runs.
+
+    `model` is a hub id, a path or an object-store URL. `engine` holds vLLM's engine arguments, verbatim; what it leaves
+    out is vLLM's default, but for structured outputs, which are held to compact JSON. `accelerator` is `cpu`, `gpu` for
+    whatever GPU there is, or a GPU type that Ray knows. Each replica is meant to have `target_ongoing` calls under way
+    and takes four times as many; as many again may wait for it.
+    """
 
     name: str
     model: str
@@ -44,9 +68,13 @@ class EngineSettings:
 
 
 def vllm_deployment(settings: EngineSettings, profiles: Mapping[str, MemberProfile]) -> Application:
-    """The deployment that wraps an engine and the members that speak through it. Ray must be initialised."""
+    """The deployment that wraps an engine and the members that speak through it. Ray must be initialised.
+
+    Raises:
+        ValueError: the settings are not what Ray or vLLM take.
+    """
     return build_llm_deployment(
-        _llm_config(settings),
+        llm_config(settings),
         name_prefix="vllm:",
         bind_kwargs={"profiles": dict(profiles)},
         deployment_cls=VLLMReplica,
@@ -57,6 +85,7 @@ class VLLMReplica(LLMServer):
     """An engine as a member's replica: what `MemberReplica` offers, on `LLMServer`'s life cycle."""
 
     async def __init__(self, llm_config: LLMConfig, profiles: Mapping[str, MemberProfile]) -> None:
+        _spare_the_search(llm_config)
         await super().__init__(llm_config)
         self._replica = MemberReplica(lambda: EngineMember(self, llm_config.model_id), profiles)
 
@@ -68,8 +97,20 @@ class VLLMReplica(LLMServer):
             yield item
 
     async def ready(self) -> bool:
+        """Whether the engine lives.
+
+        Raises:
+            Exception: it does not.
+        """
         await self.check_health()
         return True
+
+
+def _spare_the_search(config: LLMConfig) -> None:
+    """A model that is in its place need not be looked for, which takes a process on every node."""
+    source = cast("Any", config.model_loading_config).model_source
+    if isinstance(source, str) and Path(source).is_dir():
+        cast("Any", config).get_or_create_callback().ctx.run_init_node = False
 
 
 class EngineMember:
@@ -80,67 +121,112 @@ class EngineMember:
         self._model_id = model_id
 
     async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
-        body = chat_body(call, self._model_id, stream=emit is not None)
+        # vLLM turns the cancellation of a call that does not stream into a reply, so that call has a task of its own.
+        asking = asyncio.create_task(self._ask(call, emit))
         try:
-            async with asyncio.timeout(call.timeout_s):
-                replies = await self._server.chat(ChatCompletionRequest(**body))
-                return await (self._whole(replies) if emit is None else self._streamed(replies, emit))
-        except TimeoutError as error:
-            raise MemberTimeout(f"no answer within {call.timeout_s:.1f} s", member=call.member) from error
+            answered, _ = await asyncio.wait([asking], timeout=call.timeout_s)
+        finally:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+        if not answered:
+            raise MemberTimeout(f"no answer within {call.timeout_s:.1f} s", member=call.member)
+        return asking.result()
 
-    async def _whole(self, replies: AsyncGenerator[Any, None]) -> Completion:
-        async for reply in replies:
-            if isinstance(reply, ErrorResponse):
-                raise _error_from(reply)
-            return completion_from(reply.model_dump(mode="json"))
-        raise MalformedReply("the engine gave no reply")
-
-    async def _streamed(self, replies: AsyncGenerator[Any, None], emit: Emit) -> Completion:
-        reader = StreamReader()
-        async for batch in replies:
-            for event in cast("list[str | ErrorResponse]", batch) if isinstance(batch, list) else [batch]:
-                if isinstance(event, ErrorResponse):
-                    raise _error_from(event)
-                data = event.removeprefix("data: ").strip()
-                if data != _DONE and (delta := reader.feed(json.loads(data))):
-                    emit(delta)
-        return reader.completion()
+    async def _ask(self, call: Call, emit: Emit | None) -> Completion:
+        try:
+            body = chat_body(_with_patterns(call), self._model_id, stream=emit is not None)
+            replies = await self._server.chat(ChatCompletionRequest(**body))
+            return await (_whole(replies) if emit is None else _streamed(replies, emit))
+        except MemberError:
+            raise
+        except Exception as error:
+            # vLLM's own list of what is the request's fault and what is not.
+            reply = create_error_response(error).model_dump()["error"]
+            if reply["code"] == HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, VLLMError):
+                raise  # its replica logs where
+            raise _error_from(reply) from error
 
 
-def _error_from(reply: ErrorResponse) -> MemberError:
-    """The engine's error. Its message may repeat the prompt, so only its kind is passed on."""
-    error = reply.error
-    code = int(error.code) if str(error.code).isdigit() else 500
-    if 400 <= code < 500:
-        return MemberRejected(f"the engine refused the request ({error.type})")
-    return MemberUnavailable(f"the engine failed ({error.type})")
+def _with_patterns(call: Call) -> Call:
+    """The call with its answer's schema as xgrammar needs it."""
+    wanted = call.request.response_schema
+    if wanted is None:
+        return call
+    wanted = replace(wanted, schema=lengths_as_patterns(wanted.schema))
+    return replace(call, request=replace(call.request, response_schema=wanted))
 
 
-def _llm_config(settings: EngineSettings) -> LLMConfig:
-    engine = dict(settings.engine)
-    shards = int(engine.get("tensor_parallel_size", 1)) * int(engine.get("pipeline_parallel_size", 1))
+async def _whole(replies: AsyncIterator[Any]) -> Completion:
+    async for reply in replies:
+        return completion_from(_sound(reply.model_dump(mode="json", exclude_none=True)))
+    raise MalformedReply("the engine gave no reply")
+
+
+async def _streamed(replies: AsyncIterator[Any], emit: Emit) -> Completion:
+    """Server-sent events, in lists; what is refused before it begins comes as an object."""
+    reader = StreamReader()
+    async for batch in replies:
+        for event in cast("list[Any]", batch):
+            data = event.removeprefix("data: ").strip() if isinstance(event, str) else event.model_dump_json()
+            if data != _DONE and (delta := reader.feed(_sound(json.loads(data)))):
+                emit(delta)
+    return reader.completion()
+
+
+def _sound(reply: dict[str, Any]) -> dict[str, Any]:
+    """The reply, or a chunk of one, when it is not an error."""
+    if "error" in reply:
+        raise _error_from(reply["error"])
+    if any(choice.get("finish_reason") == "abort" for choice in reply["choices"]):
+        raise MemberUnavailable("the engine gave the request up")
+    return reply
+
+
+def _error_from(error: Mapping[str, Any]) -> MemberError:
+    """An engine's error in the words of `fusion.errors`. Its message may repeat the prompt, so only its kind is passed
+    on."""
+    code, kind = error["code"], error["type"]
+    if code in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
+        return MemberOverloaded(f"the engine is full ({kind})")
+    if code in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.GATEWAY_TIMEOUT):
+        return MemberTimeout(f"the engine ran out of time ({kind})")
+    if code >= HTTPStatus.INTERNAL_SERVER_ERROR and code != HTTPStatus.NOT_IMPLEMENTED:
+        return MemberUnavailable(f"the engine failed ({kind})")
+    if error.get("param") in _TOO_LONG:
+        return MemberRejected("the request and its answer are longer than the model's context")
+    return MemberRejected(f"the engine refused the request ({kind})")
+
+
+def llm_config(settings: EngineSettings) -> LLMConfig:
+    """A backend's settings in the words of Serve LLM, with every limit that it leaves open set."""
     on_cpu = settings.accelerator == "cpu"
-    placement: dict[str, Any] = {"strategy": settings.placement_strategy}
-    placement["bundles"] = [
-        {"CPU": 1} if on_cpu else {"GPU": 1, f"accelerator_type:{settings.accelerator}": 0.001}
-    ] * shards
-    return LLMConfig(
-        model_loading_config={"model_id": settings.name, "model_source": settings.model},
-        engine_kwargs=engine,
-        accelerator_config=CPUConfig(kind="cpu") if on_cpu else None,
-        accelerator_type=None if on_cpu else settings.accelerator,
-        placement_group_config=placement,
-        runtime_env={"env_vars": dict(settings.env)},
-        # Tokens are coalesced where they cross to the judge; the engine need not hold them back.
-        experimental_configs={"stream_batching_interval_ms": 0},
-        deployment_config={
-            "max_ongoing_requests": 4 * settings.target_ongoing,
-            "autoscaling_config": {
-                "min_replicas": settings.min_replicas,
-                "max_replicas": settings.max_replicas,
-                "target_ongoing_requests": settings.target_ongoing,
+    return LLMConfig.model_validate(
+        {
+            "model_loading_config": {"model_id": settings.name, "model_source": settings.model},
+            "engine_kwargs": {**_ENGINE_DEFAULTS, **settings.engine},
+            "accelerator_config": {"kind": "cpu" if on_cpu else "gpu"},
+            "accelerator_type": None if settings.accelerator in ("cpu", "gpu") else settings.accelerator,
+            "placement_group_config": {
+                "bundle_per_worker": {"CPU": 1} if on_cpu else {"GPU": 1},
+                "strategy": settings.placement_strategy,
             },
-            "ray_actor_options": {"num_cpus": 0},
-        },
-        log_engine_metrics=True,
+            "runtime_env": {"env_vars": {**_ENV_DEFAULTS, **settings.env}},
+            # Tokens are coalesced where they cross to the judge; the engine need not hold them back.
+            "experimental_configs": {"stream_batching_interval_ms": 0},
+            "deployment_config": {
+                "max_ongoing_requests": 4 * settings.target_ongoing,
+                "max_queued_requests": 4 * settings.target_ongoing,
+                "autoscaling_config": {
+                    "min_replicas": settings.min_replicas,
+                    "max_replicas": settings.max_replicas,
+                    "target_ongoing_requests": settings.target_ongoing,
+                },
+                # The shards' own bundles hold what the engine takes; the replica beside them only waits.
+                "ray_actor_options": {"num_cpus": 0},
+                # On a machine whose every core computes, a health check may wait for its turn.
+                "health_check_timeout_s": 30,
+                "logging_config": LoggingConfig(enable_access_log=False).model_dump(),
+            },
+            "log_engine_metrics": True,
+        }
     )

@@ -1,0 +1,62 @@
+"""Fused answers from real engines: a small model that speaks, and a Mixtral that speaks noise behind the same class."""
+
+from __future__ import annotations
+
+import pytest
+
+from fusion.runner import fuse
+from fusion.values import Fused, Mode
+from tests.panels import Recorder
+from tests.vllm.engines import Engine
+
+_ENGINES = pytest.mark.parametrize("name", ["smollm2", "mixtral"])
+_QUESTION = "What is the capital of France?"
+
+
+async def _fused(engine: Engine, mode: Mode, watcher: Recorder | None = None, **settings: object) -> Fused:
+    task, pool = engine.task(mode, _QUESTION, **settings)
+    fused = await fuse(task, pool, watcher=watcher)
+    assert {candidate.status for candidate in fused.candidates} == {"answered"}, fused.candidates
+    assert fused.completion.text.strip()
+    assert fused.degraded is None
+    assert fused.judge == "judge"
+    assert fused.usage.input_tokens > 0
+    assert fused.usage.output_tokens > 0
+    return fused
+
+
+@_ENGINES
+async def test_best_of_returns_the_winner_verbatim(name: str, request: pytest.FixtureRequest) -> None:
+    fused = await _fused(request.getfixturevalue(name), "best-of")
+    assert fused.verdict is not None
+    assert None not in fused.verdict.scores.values()
+    winner = next(candidate for candidate in fused.candidates if candidate.member == fused.verdict.winner)
+    assert fused.completion == winner.completion
+    assert fused.verdict.scores[winner.member] == max(score or 0 for score in fused.verdict.scores.values())
+
+
+@_ENGINES
+async def test_a_merge_streams_as_it_is_written(name: str, request: pytest.FixtureRequest) -> None:
+    watcher = Recorder(watches_candidates=True)
+    fused = await _fused(request.getfixturevalue(name), "merge", watcher)
+    assert watcher.text == fused.completion.text
+    assert len(watcher.deltas) > 1
+    for candidate in fused.candidates:
+        grown = f"{candidate.member} writes "
+        assert any(line.startswith(grown) for line in watcher.story)
+    assert watcher.story.index("judge is asked") < watcher.story.index(f"answer {watcher.deltas[0].text!r}")
+
+
+@pytest.mark.parametrize(("name", "decision"), [("smollm2", "merge"), ("mixtral", "merge"), ("mixtral", "best-of")])
+async def test_a_debate_is_argued_and_decided(name: str, decision: str, request: pytest.FixtureRequest) -> None:
+    fused = await _fused(request.getfixturevalue(name), "debate", decision=decision)
+    assert (fused.verdict is not None) == (decision == "best-of")
+    assert {candidate.round for candidate in fused.candidates} == {0, 1}
+    usages = [candidate.completion.usage for candidate in fused.candidates if candidate.completion]
+    spent = sum(usage.output_tokens for usage in usages if usage)
+    assert fused.usage.output_tokens > spent, "the judge's tokens count too"
+
+
+async def test_the_same_seed_draws_the_same_answer(mixtral: Engine) -> None:
+    answers = [(await _fused(mixtral, "merge", temperature=0.0, max_tokens=8)).completion.text for _ in range(2)]
+    assert answers[0] == answers[1]
