@@ -19,7 +19,7 @@ from fusion.preset import DecisionMode, Policy, Pool, Preset, Task
 from fusion.values import Call, Message, Mode, Request, Sampling
 from tests.member_contract import Subject
 
-_ENGINE = {"dtype": "bfloat16", "enforce_eager": True, "max_num_seqs": 16}
+_ENGINE = {"dtype": "float32", "enforce_eager": True, "max_num_seqs": 16}
 _WINDOW_S = 0.2
 _PANEL = ("ada", "bob", "cyd")
 
@@ -86,11 +86,27 @@ def call(question: str, max_tokens: int, member: str = "ada", timeout_s: float =
     return Call(member, replace(request, **more), timeout_s)
 
 
+def kill_engine(name: str) -> None:
+    """Kill an engine's process, and not its replica."""
+    for process in _engine_processes():
+        parent = process.parent()
+        if parent and f":vllm:{name}" in " ".join(parent.cmdline()):
+            process.kill()
+
+
 def _cpu_s() -> float:
     total = 0.0
+    for process in _engine_processes():
+        with suppress(psutil.Error):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
+
+
+def _engine_processes() -> list[psutil.Process]:
+    found: list[psutil.Process] = []
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
             if process.cmdline()[:1] == ["VLLM::EngineCore"]:
-                times = process.cpu_times()
-                total += times.user + times.system
-    return total
+                found.append(process)
+    return found
