@@ -14,6 +14,7 @@ STAMP := .venv/.installed-$(EXTRA)
 LOCK := requirements/$(EXTRA).txt
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+CONFIG_PORT = $(if $(CONFIG),$(shell grep -oE '\bport: *[0-9]+' $(CONFIG) 2>/dev/null | head -n 1 | tr -dc 0-9))
 TORCH_CPU := $(shell sed -n 's/^\(torch==.*\)/\1/p' requirements/cpu.txt)
 
 .DEFAULT_GOAL := help
@@ -42,10 +43,10 @@ format: $(STAMP) ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Without a configuration the port is known before anything is installed, so that a clash is said at once. With one, the
-# command says it, before anything is started.
+# A clash is said before anything is installed; with a configuration, the first port that the file names is taken for the
+# service's. The command itself looks again, at what it will really listen on.
 free-port:
-	@$(if $(CONFIG)$(HOST),:,$(PYTHON) -c "import socket, sys; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); p = int(sys.argv[1]); sys.exit(0 if s.connect_ex(('127.0.0.1', p)) else f'port {p} on 127.0.0.1 is in use: choose another one with PORT=...')" $(or $(PORT),8000))
+	@$(PYTHON) -c "import socket, sys; s = socket.socket(); p = int(sys.argv[1]); sys.exit(0 if s.connect_ex(('127.0.0.1', p)) else f'port {p} on 127.0.0.1 is in use: choose another one with PORT=...')" $(or $(PORT),$(CONFIG_PORT),8000)
 
 # The lock names every package of the tree, so nothing is resolved and nothing else comes along.
 $(STAMP): pyproject.toml $(LOCK)
