@@ -28,7 +28,7 @@ async def test_calls_on_a_dying_engine_fail_and_later_ones_are_answered_by_its_s
         assert outcome.member == "ada"
 
     async with asyncio.timeout(300):
-        while not await _answers(mixtral):
+        while not await _answers(mixtral):  # noqa: ASYNC110 - no event tells of another process
             await asyncio.sleep(0.5)
 
 
