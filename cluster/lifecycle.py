@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -99,6 +100,11 @@ def _run(config: ClusterConfig, folders: dict[str, str], address: str | None, re
 
     from cluster.app import APP_NAME, build
 
+    for talkative in ("ray.serve", "httpx", "vllm"):
+        logging.getLogger(talkative).setLevel(logging.ERROR)
+    if any(isinstance(backend, VllmBackendConfig) for backend in config.backends.values()):
+        # Describing an engine imports vLLM here too, which takes longer than Ray's start: let it begin meanwhile.
+        _in_background(lambda: import_module("deployments.vllm_member"))
     report("starting Ray" if address is None else f"connecting to Ray at {address}")
     if address is None:
         context = ray.init(
@@ -109,12 +115,8 @@ def _run(config: ClusterConfig, folders: dict[str, str], address: str | None, re
     _raise_on_signals()  # Ray has put handlers of its own in their place
     if context.dashboard_url:
         report(f"Ray's dashboard: http://{context.dashboard_url}")
-    for talkative in ("ray.serve", "httpx"):
-        logging.getLogger(talkative).setLevel(logging.ERROR)
     serve_api: Any = ray_serve
     serve_api.start(http_options={"host": server.host, "port": server.port})
-    # Describing an engine imports vLLM here too, which has much to say about a machine that will not run it.
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     deploying = _in_background(lambda: serve_api.run(build(config, folders=folders), name=APP_NAME))
     _await_running(serve_api, APP_NAME, deploying, report)
     report("asking for a first answer")
