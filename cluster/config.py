@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from deployments.backups import Backup
 from deployments.catalogue import OPENROUTER_FUSION
@@ -159,6 +159,13 @@ class MemberConfig(_Model):
     price: PriceConfig | None = None
     fallbacks: Annotated[tuple[str, ...], Field(max_length=MAX_PANEL, strict=False)] = ()
     hedge: str | Literal[False] | None = None
+
+    @field_validator("hedge", mode="before")
+    @classmethod
+    def _name_or_false(cls, value: object) -> object:
+        if value is True:
+            raise ValueError("give a member's name, or false")
+        return value
 
     def sampling(self) -> Sampling:
         """The member's own sampling."""
