@@ -119,7 +119,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         logging_level="error",
         log_to_driver=False,
         num_cpus=8,
-        _system_config={"metrics_report_interval_ms": 500},
+        _system_config={"metrics_report_interval_ms": 2000},
     )
     serve.start(http_options={"host": "127.0.0.1", "port": port})
 
