@@ -59,6 +59,7 @@ def build(
         members or member_deployments(config, profiles, folders or {}),
         max_body_bytes=config.server.max_body_bytes,
         keys=None if keys is None else Secret(env=keys),
+        backups=config.backups(),
     )
 
 

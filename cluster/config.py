@@ -10,9 +10,12 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from deployments.backups import Backup
+from deployments.catalogue import OPENROUTER_FUSION
 from deployments.resilience.breaker import BreakerSettings
+from deployments.resilience.limits import LimitSettings
 from deployments.resilience.retries import RetrySettings
 from deployments.wire import Api
 from fusion.cost import Price
@@ -92,11 +95,12 @@ class BreakerConfig(_Model):
 
 
 class LimitsConfig(_Model):
-    """How much a backend is asked at once and a minute, all its members together."""
+    """How much a backend is asked at once and a minute, all its members together, and how many calls may wait."""
 
     concurrency: Annotated[int, Field(ge=1)] | None = None
     requests_per_minute: Annotated[int, Field(ge=1)] | None = None
     tokens_per_minute: Annotated[int, Field(ge=1)] | None = None
+    max_queued: Annotated[int, Field(ge=0)] = LimitSettings().max_queued
 
 
 class RemoteBackendConfig(_Model):
@@ -139,7 +143,7 @@ class PriceConfig(_Model):
 
 
 class MemberConfig(_Model):
-    """A named voice: a backend plus model, sampling and an optional system prompt."""
+    """A named voice: a backend plus model, sampling and an optional system prompt; and who is asked besides it."""
 
     backend: str
     model: Annotated[str, Field(min_length=1)] | None = None
@@ -153,6 +157,15 @@ class MemberConfig(_Model):
     system: str | None = None
     omits: Annotated[frozenset[Setting], Field(strict=False)] = frozenset()
     price: PriceConfig | None = None
+    fallbacks: Annotated[tuple[str, ...], Field(max_length=MAX_PANEL, strict=False)] = ()
+    hedge: str | Literal[False] | None = None
+
+    @field_validator("hedge", mode="before")
+    @classmethod
+    def _name_or_false(cls, value: object) -> object:
+        if value is True:
+            raise ValueError("give a member's name, or false")
+        return value
 
     def sampling(self) -> Sampling:
         """The member's own sampling."""
@@ -250,6 +263,11 @@ class ClusterConfig(_Model):
             for name, preset in self.presets.items()
         }
 
+    def backups(self) -> dict[str, Backup]:
+        """Who is asked besides each member, for those that have anyone."""
+        backups = {name: Backup(self._second(name, member), member.fallbacks) for name, member in self.members.items()}
+        return {name: backup for name, backup in backups.items() if backup != Backup()}
+
     def contradictions(self) -> Iterator[tuple[Location, str]]:
         """What does not fit together: the place in the file and what is wrong there."""
         for name, member in self.members.items():
@@ -262,16 +280,41 @@ class ClusterConfig(_Model):
                 yield ("members", name, "omits"), "an engine of our own takes every setting"
             elif isinstance(backend, VllmBackendConfig) and member.model not in (None, backend.model):
                 yield ("members", name, "model"), f"its backend serves {backend.model!r}; leave the model out"
+            yield from self._unsuitable_backups(name, member)
         for name, preset in self.presets.items():
             if name in self.members:
                 yield ("presets", name), "a preset and a member must not share a name: both are model ids"
             yield from self._unknown_members(("presets", name, "panel"), preset.panel)
             yield from self._unknown_members(("presets", name, "judge"), preset.judges)
+        for kind, names in (("members", self.members), ("presets", self.presets)):
+            if OPENROUTER_FUSION in names:
+                yield (kind, OPENROUTER_FUSION), "this name is taken: it stands for the default preset"
         if not is_loopback(self.server.host) and self.server.api_keys_env is None:
             yield (
                 ("server", "host"),
                 f"{self.server.host} can be reached from other machines: set server.api_keys_env, or use 127.0.0.1",
             )
+
+    def _unsuitable_backups(self, name: str, member: MemberConfig) -> Iterator[tuple[Location, str]]:
+        yield from self._unknown_members(("members", name, "fallbacks"), member.fallbacks)
+        if name in member.fallbacks:
+            location = ("members", name, "fallbacks", member.fallbacks.index(name))
+            yield location, "a member cannot stand in for itself"
+        if isinstance(member.hedge, str):
+            second = self.members.get(member.hedge)
+            if second is None:
+                yield ("members", name, "hedge"), _unknown("member", member.hedge, self.members)
+            elif second.backend == member.backend:
+                yield (
+                    ("members", name, "hedge"),
+                    f"{member.hedge!r} is at the same backend: name a member of another one, or leave hedge out and "
+                    "set the backend's replicas.max above 1 for a second call to another replica",
+                )
+
+    def _second(self, name: str, member: MemberConfig) -> str | None:
+        if member.hedge is None:
+            return name if self.backends[member.backend].replicas.max > 1 else None
+        return member.hedge or None
 
     def _unknown_members(self, location: Location, members: tuple[str, ...]) -> Iterator[tuple[Location, str]]:
         for index, member in enumerate(members):

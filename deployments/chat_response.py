@@ -50,6 +50,7 @@ class Envelope:
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": completion.finish_reason}
         body = self._body("chat.completion", [choice])
         body["usage"] = usage_body(usage)
+        fusion = fusion or _stood_in(completion)
         return body if fusion is None else {**body, "fusion": fusion}
 
     def opening(self) -> bytes:
@@ -75,6 +76,7 @@ class Envelope:
         self, completion: Completion, usage: Usage | None, fusion: Mapping[str, Any] | None, *, include_usage: bool
     ) -> bytes:
         """The stream's last chunks: the finish reason, then what is known only at the end, then `[DONE]`."""
+        fusion = fusion or _stood_in(completion)
         last: dict[str, Any] = {} if fusion is None else {"fusion": fusion}
         if include_usage:
             last["usage"] = usage_body(usage)
@@ -137,6 +139,7 @@ def candidate_body(candidate: Candidate, with_content: bool) -> dict[str, Any]:
     completion, error = candidate.completion, candidate.error
     body: dict[str, Any] = {
         "member": candidate.member,
+        "answered_by": completion.answered_by if completion else None,
         "status": candidate.status,
         "round": candidate.round,
         "latency_ms": _ms(candidate.latency_ms),
@@ -233,6 +236,11 @@ def error_headers(error: FusionError) -> dict[str, str]:
 
 def _choice(delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
     return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+
+
+def _stood_in(completion: Completion) -> dict[str, Any] | None:
+    """What a plain call is told when another member answered it."""
+    return None if completion.answered_by is None else {"answered_by": completion.answered_by}
 
 
 def _tool_call_delta(call: ToolCallDelta) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException, RequestCancelledError
 from ray.serve.handle import DeploymentHandle
 
+from deployments.member_replica import ReplicaStatus
 from fusion.errors import MalformedReply, MemberError, MemberOverloaded, MemberUnavailable
 from fusion.member import Emit
 from fusion.values import Call, Completion, Delta
@@ -23,7 +24,7 @@ class HandleMember:
     def __init__(self, handle: DeploymentHandle[Any]) -> None:
         self._asking: Any = handle.options(method_name="ask")
         self._watching: Any = handle.options(method_name="watch", stream=True)
-        self._readiness: Any = handle.options(method_name="ready")
+        self._status: Any = handle.options(method_name="status")
 
     async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
         try:
@@ -36,16 +37,16 @@ class HandleMember:
             raise MalformedReply(f"a {type(outcome).__name__} instead of a completion", member=call.member)
         return outcome
 
-    async def ready(self) -> bool:
-        """Whether a replica answers; ask with a timeout, for a deployment without replicas never does."""
-        response = self._readiness.remote()
+    async def status(self) -> ReplicaStatus:
+        """A replica's own word; ask with a timeout, for a deployment without replicas never answers."""
+        response = self._status.remote()
         try:
-            return bool(await response)
+            return await response
         except asyncio.CancelledError:
             response.cancel()
             raise
         except (RayError, RayServeException, RequestCancelledError):
-            return False
+            return ReplicaStatus(ready=False)
 
     async def _ask(self, call: Call) -> object:
         response = self._asking.remote(call)

@@ -10,13 +10,16 @@ from typing import Any
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
+from deployments.backups import Backup, backed_up
 from deployments.catalogue import Catalogue
 from deployments.chat_request import ChatRequest
 from deployments.handle_member import HandleMember
 from deployments.http_api import Limits, http_api, key_digest
+from deployments.member_replica import ReplicaStatus
+from deployments.metrics import Exporter
 from deployments.secrets import Secret
 from fusion.errors import EmptyCompletion, MemberTimeout
-from fusion.member import Emit
+from fusion.member import Emit, Member
 from fusion.preset import Policy, Pool, Preset, Task
 from fusion.progress import Watcher
 from fusion.runner import fuse
@@ -31,7 +34,8 @@ class Judge:
     """Serves the HTTP API and runs every fused request from its panel to its answer.
 
     `handles` reach the members' deployments by member name; members that share a deployment share its handle. `keys`
-    says where the API's keys are, None when it is open.
+    says where the API's keys are, None when it is open. `backups` names who is asked besides a member, for those that
+    have anyone.
     """
 
     def __init__(
@@ -41,11 +45,16 @@ class Judge:
         *,
         max_body_bytes: int,
         keys: Secret | None,
+        backups: Mapping[str, Backup],
     ) -> None:
         self.catalogue = catalogue
         by_deployment = {handle.deployment_id: HandleMember(handle) for handle in handles.values()}
-        self._members = {name: by_deployment[handle.deployment_id] for name, handle in handles.items()}
+        self._handles = {name: by_deployment[handle.deployment_id] for name, handle in handles.items()}
+        self._backups = backups
+        resilient = {name: backed_up(name, backup, self._handles) for name, backup in backups.items()}
+        self._members: dict[str, Member] = {**self._handles, **resilient}
         self._pool = Pool(self._members, catalogue.profiles)
+        Exporter(resilient).start()
         digests = None if keys is None else tuple(key_digest(key) for key in keys.read().replace(",", " ").split())
         self._limits = Limits(max_body_bytes, digests)
 
@@ -71,25 +80,28 @@ class Judge:
         return completion
 
     async def readiness(self) -> dict[str, Any]:
-        """Which members can be asked and which presets can convene a quorum."""
-        distinct = list(dict.fromkeys(self._members.values()))
-        answers = await asyncio.gather(*(_answers(member) for member in distinct))
-        up = dict(zip(distinct, answers, strict=True))
-        members = {name: up[member] for name, member in self._members.items()}
+        """Which members can be asked and which presets can convene a quorum, of members or their stand-ins."""
+        distinct = list(dict.fromkeys(self._handles.values()))
+        replies = dict(zip(distinct, await asyncio.gather(*map(_status, distinct)), strict=True))
+        members = {name: replies[handle] for name, handle in self._handles.items()}
+        can_answer = {name for name in members if any(members[voice].ready for voice in (name, *self._stand_ins(name)))}
         presets = {
-            name: sum(members[member] for member in preset.panel) >= preset.policy.quorum_of(len(preset.panel))
+            name: len(can_answer.intersection(preset.panel)) >= preset.policy.quorum_of(len(preset.panel))
             for name, preset in self.catalogue.presets.items()
         }
         return {
             "ready": any(presets.values()),
-            "members": {name: {"ready": ready} for name, ready in members.items()},
+            "members": {name: {"ready": status.ready, "breaker": status.breaker} for name, status in members.items()},
             "presets": {name: {"ready": ready} for name, ready in presets.items()},
         }
 
+    def _stand_ins(self, member: str) -> tuple[str, ...]:
+        return self._backups[member].stand_ins if member in self._backups else ()
 
-async def _answers(member: HandleMember) -> bool:
+
+async def _status(member: HandleMember) -> ReplicaStatus:
     try:
         async with asyncio.timeout(READINESS_TIMEOUT_S):
-            return await member.ready()
+            return await member.status()
     except TimeoutError:
-        return False
+        return ReplicaStatus(ready=False)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass
 
+from deployments.resilience.breaker import State
 from fusion.errors import MemberError, unexpected, whereabouts
 from fusion.member import Member, MemberProfile
 from fusion.values import Call, Completion, Delta
@@ -18,6 +20,14 @@ Outcome = Completion | MemberError
 Deltas = tuple[Delta, ...]
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaStatus:
+    """Whether a replica takes calls, and its breaker's state, None where there is no breaker or no replica answers."""
+
+    ready: bool
+    breaker: State | None = None
 
 
 class MemberReplica:
@@ -66,9 +76,9 @@ class MemberReplica:
                 task.cancel()
                 await asyncio.wait([task])
 
-    async def ready(self) -> bool:
+    async def status(self) -> ReplicaStatus:
         """Whether calls can be taken. A replica that can say so is up."""
-        return True
+        return ReplicaStatus(ready=True)
 
     def _voiced(self, call: Call) -> Call:
         return self._profiles[call.member].voiced(call)

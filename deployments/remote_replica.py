@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from deployments.member_replica import MemberReplica
+from deployments.member_replica import MemberReplica, ReplicaStatus
+from deployments.metrics import Exporter
 from deployments.remote_member import RemoteBackend, RemoteMember
 from deployments.resilience.breaker import BreakerSettings
 from deployments.resilience.compose import ResilienceSettings, Resilient, resilient
@@ -28,21 +28,20 @@ class RemoteSettings:
 
 
 class RemoteReplica(MemberReplica):
-    """Serves one remote member. It is not ready while its breaker is open."""
+    """Serves one remote member, and exports what its wrappers count. It is not ready while its breaker is open."""
 
     def __init__(self, settings: RemoteSettings, profile: MemberProfile) -> None:
-        self._resilient = _connect(settings, profile)
+        self._resilient = connect(settings, profile)
         super().__init__(lambda: self._resilient, {profile.name: profile})
+        Exporter({profile.name: self._resilient}).start()
 
-    async def ready(self) -> bool:
-        return self._resilient.ready()
-
-    async def counters(self) -> Mapping[str, float]:
-        """What the wrappers have counted: retries, waits, and what the breaker saw."""
-        return self._resilient.counters()
+    async def status(self) -> ReplicaStatus:
+        breaker = self._resilient.breaker
+        return ReplicaStatus(self._resilient.ready(), None if breaker is None else breaker.state)
 
 
-def _connect(settings: RemoteSettings, profile: MemberProfile) -> Resilient:
+def connect(settings: RemoteSettings, profile: MemberProfile) -> Resilient:
+    """The member in its wrappers."""
     # The adapter keeps its own time limits: only it knows when a connection stands.
     wrappers = ResilienceSettings(timeouts=None, breaker=settings.breaker, retries=settings.retries)
     member = RemoteMember(settings.backend, profile.model, settings.omits)

@@ -22,7 +22,7 @@ from vllm.entrypoints.serve import create_error_response
 from vllm.exceptions import VLLMError
 
 from deployments.engine_schemas import lengths_as_patterns
-from deployments.member_replica import Deltas, MemberReplica, Outcome
+from deployments.member_replica import Deltas, MemberReplica, Outcome, ReplicaStatus
 from deployments.openai_wire import StreamReader, chat_body, completion_from
 from fusion.errors import (
     MalformedReply,
@@ -96,14 +96,14 @@ class VLLMReplica(LLMServer):
         async for item in self._replica.watch(call):
             yield item
 
-    async def ready(self) -> bool:
+    async def status(self) -> ReplicaStatus:
         """Whether the engine lives.
 
         Raises:
             Exception: it does not.
         """
         await self.check_health()
-        return True
+        return ReplicaStatus(ready=True)
 
 
 def _spare_the_search(config: LLMConfig) -> None:

@@ -230,7 +230,7 @@ class _Run:
         usage = outcome.usage if isinstance(outcome, Completion) else None
         if self.written or isinstance(outcome, Completion):
             self._count(usage)
-            self.judge_costs_usd.append(cost_usd(usage, self.pool.profiles[step.judge].price))
+            self.judge_costs_usd.append(self._cost_usd(step.judge, outcome))
         if isinstance(outcome, Completion):
             return outcome
         if not self.written:
@@ -256,8 +256,14 @@ class _Run:
     def _priced(self, candidate: Candidate) -> Candidate:
         if candidate.completion is None:
             return candidate
-        price = self.pool.profiles[candidate.member].price
-        return replace(candidate, cost_usd=cost_usd(candidate.completion.usage, price))
+        return replace(candidate, cost_usd=self._cost_usd(candidate.member, candidate.completion))
+
+    def _cost_usd(self, member: str, outcome: Completion | MemberError) -> float | None:
+        """What a call came to cost, at the price of the member that answered it."""
+        if not isinstance(outcome, Completion):
+            return None
+        profile = self.pool.profiles.get(outcome.answered_by or member)
+        return cost_usd(outcome.usage, None if profile is None else profile.price)
 
     def _count(self, usage: Usage | None) -> None:
         if usage is not None:

@@ -30,11 +30,12 @@ def pick(task: Task, candidates: Sequence[Candidate]) -> Plan:
     for judge, share in task.preset.judge_shares():
         try:
             completion = yield from ask_judge(AskJudge(judge, request, share))
-            verdict = read_verdict(completion.text, ballot, judge, task.preset.panel)
+            decided_by = completion.answered_by or judge
+            verdict = read_verdict(completion.text, ballot, decided_by, task.preset.panel)
         except (MemberError, InvalidVerdict) as error:
             failures.append((judge, error.code))
             continue
         winner = next(candidate for candidate in candidates if candidate.member == verdict.winner)
         assert winner.completion is not None
-        return Decision(winner.completion, judge, verdict, replaced(failures))
+        return Decision(winner.completion, decided_by, verdict, replaced(failures))
     return fallen_back(most_trusted(candidates, task.profiles), failures)

@@ -39,5 +39,5 @@ def write(task: Task, candidates: Sequence[Candidate]) -> Plan:
             if interrupted.partial is None:
                 raise
             return Decision(interrupted.partial, judge, degraded=f"deadline: {judge} was cut off")
-        return Decision(completion, judge, degraded=replaced(failures))
+        return Decision(completion, completion.answered_by or judge, degraded=replaced(failures))
     return fallen_back(most_trusted(candidates, task.profiles), failures)

@@ -62,19 +62,29 @@ def scripted_config(**server: Any) -> dict[str, Any]:
 
 
 def remote_config(upstream: str) -> dict[str, Any]:
-    """Members that are models of an OpenAI-compatible server, and some that cannot be reached."""
+    """Members that are models of an OpenAI-compatible server, one of which never answers, and two at a dead port."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         dead = closed.getsockname()[1]
     return {
         "backends": {
             "upstream": {"kind": "remote", "api": "openai", "base_url": f"{upstream}/v1"},
-            "dead": {"kind": "remote", "api": "openai", "base_url": f"http://127.0.0.1:{dead}/v1"},
+            "dead": {
+                "kind": "remote",
+                "api": "openai",
+                "base_url": f"http://127.0.0.1:{dead}/v1",
+                "retries": {"attempts": 1},
+                "breaker": {"failures": 3, "cooldown_s": 600},
+            },
+            "stalling": {"kind": "remote", "base_url": f"{upstream}/v1", "timeouts": {"first_token_s": 30}},
         },
         "members": {
             **{name: {"backend": "upstream", "model": name} for name in ("four", "five", "picks", "writes", "tools")},
             "missing": {"backend": "upstream", "model": "no-such-model"},
             "dead": {"backend": "dead", "model": "four"},
+            "healthy": {"backend": "upstream", "model": "slow"},
+            "stalled": {"backend": "stalling", "model": "hangs"},
+            "backed-up": {"backend": "dead", "model": "four", "fallbacks": ["priced"]},
             "priced": {
                 "backend": "upstream",
                 "model": "six",
@@ -84,6 +94,15 @@ def remote_config(upstream: str) -> dict[str, Any]:
         "presets": {
             "fusion/merge": {"mode": "merge", "panel": ["four", "five", "dead"], "judge": "writes", "deadline_s": 20},
             "fusion/best-of": {"mode": "best-of", "panel": ["four", "five"], "judge": "picks", "deadline_s": 20},
+            "fusion/quorum-of-one": {
+                "mode": "merge",
+                "panel": ["dead", "stalled", "healthy"],
+                "judge": "writes",
+                "quorum": 1,
+                "straggler_grace": 0.5,
+            },
+            "fusion/dead": {"mode": "merge", "panel": ["dead"], "judge": "writes"},
+            "fusion/backed-up": {"mode": "merge", "panel": ["backed-up"], "judge": "writes"},
         },
     }
 
@@ -95,7 +114,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     os.environ |= {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0"}
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    ray.init(include_dashboard=False, logging_level="error", log_to_driver=False, num_cpus=8)
+    ray.init(
+        include_dashboard=False,
+        logging_level="error",
+        log_to_driver=False,
+        num_cpus=8,
+        _system_config={"metrics_report_interval_ms": 2000},
+    )
     serve.start(http_options={"host": "127.0.0.1", "port": port})
 
     def run(name: str, prefix: str, config: dict[str, Any], *, scripted: bool) -> None:

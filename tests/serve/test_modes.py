@@ -114,6 +114,7 @@ def test_health(api: httpx.Client) -> None:
     assert ready.status_code == 200
     assert ready.json()["ready"] is True
     assert ready.json()["presets"]["fusion/merge"] == {"ready": True}
+    assert ready.json()["members"]["four"] == {"ready": True, "breaker": None}
 
 
 def test_every_response_names_its_request(api: httpx.Client) -> None:

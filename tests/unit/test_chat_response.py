@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from deployments.chat_response import Envelope, usage_body
-from fusion.values import Completion, Delta, Usage
+from deployments.chat_response import Envelope, candidate_body, usage_body
+from fusion.values import Candidate, Completion, Delta, Usage
 
 ENVELOPE = Envelope("id", "fusion/merge", 1)
 
@@ -32,3 +32,17 @@ def test_usage_tells_what_was_told() -> None:
         "prompt_tokens_details": {"cached_tokens": 0},
         "completion_tokens_details": {"reasoning_tokens": 1},
     }
+
+
+def test_a_candidate_says_who_stood_in_for_it() -> None:
+    stood_in = Candidate("ada", "answered", 1.0, completion=Completion("4", answered_by="bob"))
+    assert candidate_body(stood_in, False)["answered_by"] == "bob"
+    assert candidate_body(Candidate("ada", "answered", 1.0, completion=Completion("4")), False)["answered_by"] is None
+
+
+def test_a_plain_answer_says_who_stood_in() -> None:
+    completion = Completion("4", answered_by="bob")
+    assert ENVELOPE.completion(completion, None)["fusion"] == {"answered_by": "bob"}
+    assert b'"fusion":{"answered_by":"bob"}' in ENVELOPE.closing(completion, None, None, include_usage=False)
+    assert "fusion" not in ENVELOPE.completion(Completion("4"), None)
+    assert ENVELOPE.completion(completion, None, {"mode": "merge"})["fusion"] == {"mode": "merge"}

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from cluster.config import ClusterConfig, RemoteBackendConfig
 from cluster.config_file import EMBEDDED, ConfigError, check_secrets, load
+from deployments.backups import Backup
 from fusion.cost import Price
 from fusion.values import Sampling
 
@@ -109,6 +110,20 @@ def test_a_configuration_cannot_be_changed(tmp_path: Path) -> None:
         ("members.ours.temperature", 3, "members.ours.temperature", "less than or equal to 2"),
         ("members.ours.max_tokens", "9", "members.ours.max_tokens", "valid integer"),
         ("members.fusion/merge", {"backend": "engine"}, "presets.fusion/merge", "must not share a name"),
+        ("members.ours.fallbacks", ["x"], "members.ours.fallbacks[0]", "no member 'x'"),
+        ("members.ours.fallbacks", ["theirs", "theirs"], "members.ours.fallbacks[1]", "named twice"),
+        ("members.ours.fallbacks", ["theirs", "ours"], "members.ours.fallbacks[1]", "cannot stand in for itself"),
+        ("members.ours.hedge", "x", "members.ours.hedge", "no member 'x'"),
+        ("members.ours.hedge", "ours", "members.ours.hedge", "at the same backend"),
+        ("members.ours.hedge", True, "members.ours.hedge", "a member's name, or false"),
+        ("members.openrouter/fusion", {"backend": "engine"}, "members.openrouter/fusion", "this name is taken"),
+        (
+            "presets.openrouter/fusion",
+            GOOD["presets"]["fusion/merge"],
+            "presets.openrouter/fusion",
+            "this name is taken",
+        ),
+        ("backends.api.limits", {"max_queued": -1}, "backends.api.limits.max_queued", "greater than or equal to 0"),
         ("presets.fusion/merge.mode", "vote", "presets.fusion/merge.mode", "'best-of', 'merge' or 'debate'"),
         ("presets.fusion/merge.panel", [], "presets.fusion/merge.panel", "at least 1 item"),
         ("presets.fusion/merge.panel", ["ours", "x"], "presets.fusion/merge.panel[1]", "no member 'x'"),
@@ -135,6 +150,26 @@ def test_a_mistake_is_named_with_its_line(tmp_path: Path, path: str, value: Any,
     assert place.split(".")[-1].split("[")[0] in (
         written(tmp_path, content).read_text().splitlines()[int(line) - 1]
     ) or ("[" in place)
+
+
+@pytest.mark.parametrize(
+    ("hedge", "replicas", "second"),
+    [({}, 1, None), ({}, 2, "ours"), ({"hedge": "theirs"}, 2, "theirs"), ({"hedge": False}, 2, None)],
+)
+def test_who_is_asked_as_well_when_a_member_is_slow(
+    tmp_path: Path, hedge: dict[str, Any], replicas: int, second: str | None
+) -> None:
+    content = changed("members.ours", {"backend": "engine", **hedge})
+    content["backends"]["engine"]["replicas"] = {"max": replicas}
+    backups = load(written(tmp_path, content)).backups()
+    assert backups == ({} if second is None else {"ours": Backup(second)})
+
+
+def test_stand_ins_may_stand_in_for_each_other(tmp_path: Path) -> None:
+    content = changed("members.ours.fallbacks", ["theirs"])
+    content["members"]["theirs"]["fallbacks"] = ["ours"]
+    backups = load(written(tmp_path, content)).backups()
+    assert backups == {"ours": Backup(stand_ins=("theirs",)), "theirs": Backup(stand_ins=("ours",))}
 
 
 def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:

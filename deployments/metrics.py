@@ -1,0 +1,79 @@
+"""What the wrappers count, as Ray's metrics. docs/metrics.md lists them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ray.serve import metrics
+
+from deployments.resilience.counters import Counted
+
+Make = Callable[..., Any]
+
+PREFIX = "fusion_member_"
+PERIOD_S = 1.0
+
+METRICS: Mapping[str, str] = {
+    "breaker_state": "0 closed, 1 half-open, 2 open",
+    "breaker_openings_total": "times that the breaker opened",
+    "breaker_refusals_total": "calls that were not made because the breaker was open",
+    "limit_running": "calls under way",
+    "limit_queued": "calls that wait for a turn",
+    "limit_waits_total": "calls that waited for a turn",
+    "limit_waited_s_total": "seconds that calls waited for a turn",
+    "limit_refusals_total": "calls that were not made because no turn came in time",
+    "retries_total": "calls that were repeated",
+    "retries_unaffordable_total": "calls that were not repeated because the budget was used up",
+    "retry_budget_left": "repetitions that the budget allows now",
+    "hedges_total": "second calls made because the first was slow",
+    "hedges_won_total": "second calls that won",
+    "hedge_budget_left": "second calls that the budget allows now",
+    "fallbacks_total": "calls to stand-ins",
+    "fallbacks_answered_total": "calls that a stand-in answered",
+}
+"""Every number, without the prefix, and what it says."""
+
+
+class Exporter:
+    """Exports what members count, with the tag `member`: what ends in `_total` as counters, all else as gauges."""
+
+    def __init__(
+        self, members: Mapping[str, Counted], counter: Make = metrics.Counter, gauge: Make = metrics.Gauge
+    ) -> None:
+        self._members = members
+        self._counter = counter
+        self._gauge = gauge
+        self._made: dict[str, Any] = {}
+        self._exported: dict[tuple[str, str], float] = {}
+
+    def start(self) -> None:
+        """Export about once a second from now on, in the running event loop, for as long as it runs."""
+        if self._members:
+            _EXPORTING.add(asyncio.get_running_loop().create_task(self._keep_exporting()))
+
+    def export(self) -> None:
+        """Export what holds now."""
+        for member, counted in self._members.items():
+            for name, number in counted.counters().items():
+                tags = {"member": member}
+                if not name.endswith("_total"):
+                    self._metric(name, self._gauge).set(number, tags)
+                elif grown := number - self._exported.get((member, name), 0):
+                    self._exported[member, name] = number
+                    self._metric(name, self._counter).inc(grown, tags)
+
+    async def _keep_exporting(self) -> None:
+        while True:
+            self.export()
+            await asyncio.sleep(PERIOD_S)
+
+    def _metric(self, name: str, make: Make) -> Any:
+        if name not in self._made:
+            self._made[name] = make(PREFIX + name, description=METRICS[name], tag_keys=("member",))
+        return self._made[name]
+
+
+_EXPORTING: set[asyncio.Task[None]] = set()
+"""Held so that they are not collected while they run."""

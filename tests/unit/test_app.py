@@ -1,0 +1,36 @@
+"""What the composition root makes of a configuration, as far as that needs no Ray."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cluster.app import member_deployments
+from cluster.config import ClusterConfig
+from deployments.remote_replica import RemoteSettings
+from deployments.resilience.limits import LimitSettings
+
+
+@pytest.mark.parametrize(
+    ("limits", "share"),
+    [
+        ({"concurrency": 64, "requests_per_minute": 600, "max_queued": 100}, LimitSettings(10, 100, None, 16)),
+        ({"concurrency": 2, "max_queued": 0}, LimitSettings(1, None, None, 0)),
+    ],
+)
+def test_each_replica_keeps_to_an_even_share_of_its_backends_limits(
+    limits: dict[str, int], share: LimitSettings
+) -> None:
+    backend = {"kind": "remote", "base_url": "https://example.com/v1", "limits": limits, "replicas": {"max": 3}}
+    content = {
+        "backends": {"api": backend},
+        "members": {name: {"backend": "api", "model": name} for name in ("ada", "bob")},
+        "presets": {"fusion/merge": {"mode": "merge", "panel": ["ada", "bob"], "judge": "ada"}},
+    }
+    config = ClusterConfig.model_validate(content)
+    deployments: dict[str, Any] = member_deployments(config, config.profiles(), {})
+    for name in ("ada", "bob"):
+        settings, _ = deployments[name]._bound_deployment.init_args
+        assert isinstance(settings, RemoteSettings)
+        assert settings.limits == share

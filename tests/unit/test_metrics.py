@@ -1,0 +1,112 @@
+"""What is exported, and that the page about it says the same."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deployments.backups import Backup, backed_up
+from deployments.metrics import METRICS, PERIOD_S, PREFIX, Exporter
+from deployments.remote_member import RemoteBackend
+from deployments.remote_replica import RemoteSettings, connect
+from deployments.resilience.breaker import BreakerSettings
+from deployments.resilience.limits import LimitSettings
+from deployments.resilience.retries import RetrySettings
+from fusion.testing import ScriptedMember
+from tests.panels import profile
+
+PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
+
+
+@dataclass
+class Noted:
+    """Stands for one of Ray's metrics and keeps what it is told."""
+
+    name: str
+    description: str
+    tag_keys: tuple[str, ...]
+    told: list[tuple[float, Mapping[str, str]]] = field(default_factory=list[tuple[float, Mapping[str, str]]])
+
+    def inc(self, value: float, tags: Mapping[str, str]) -> None:
+        assert value > 0  # Ray refuses any other
+        self.told.append((value, tags))
+
+    set = inc
+
+
+@dataclass
+class Counts:
+    """Something that counts."""
+
+    numbers: dict[str, float]
+
+    def counters(self) -> Mapping[str, float]:
+        return self.numbers
+
+
+class Export:
+    """An exporter and what it made of these members."""
+
+    def __init__(self, **members: Counts) -> None:
+        self.made: dict[str, Noted] = {}
+        self.exporter = Exporter(members, counter=self._make, gauge=self._make)
+
+    def _make(self, name: str, description: str, tag_keys: tuple[str, ...]) -> Noted:
+        assert name not in self.made  # Ray would register it twice
+        self.made[name] = Noted(name, description, tag_keys)
+        return self.made[name]
+
+    def told(self, name: str) -> list[tuple[float, str]]:
+        return [(value, tags["member"]) for value, tags in self.made[PREFIX + name].told]
+
+
+def test_totals_are_exported_by_what_they_grew() -> None:
+    ada, bob = Counts({"retries_total": 0}), Counts({"retries_total": 2})
+    export = Export(ada=ada, bob=bob)
+    export.exporter.export()
+    ada.numbers["retries_total"] = 3
+    export.exporter.export()
+    ada.numbers["retries_total"] = 4
+    bob.numbers["retries_total"] = 4
+    export.exporter.export()
+    assert export.told("retries_total") == [(2, "bob"), (3, "ada"), (1, "ada"), (2, "bob")]
+
+
+def test_other_numbers_are_exported_as_they_are() -> None:
+    ada = Counts({"limit_running": 7})
+    export = Export(ada=ada)
+    export.exporter.export()
+    export.exporter.export()
+    assert export.told("limit_running") == [(7, "ada"), (7, "ada")]
+
+
+async def test_they_are_exported_once_a_second() -> None:
+    export = Export(ada=Counts({"limit_running": 1}))
+    export.exporter.start()
+    await asyncio.sleep(5.5 * PERIOD_S)
+    assert len(export.told("limit_running")) == 6
+    (task,) = asyncio.all_tasks() - {asyncio.current_task()}
+    task.cancel()
+
+
+async def test_without_members_nothing_runs() -> None:
+    Export().exporter.start()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_every_number_of_a_member_has_its_description_and_its_row_in_the_documentation() -> None:
+    settings = RemoteSettings(
+        RemoteBackend("http://127.0.0.1:9/v1", None), RetrySettings(), BreakerSettings(), LimitSettings()
+    )
+    members = {"ada": ScriptedMember(), "bob": ScriptedMember()}
+    counted = [
+        connect(settings, profile("ada")),
+        backed_up("ada", Backup(second="bob", stand_ins=("bob",)), members),
+    ]
+    assert {name for part in counted for name in part.counters()} == set(METRICS)
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.+) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    kinds = {name: "counter" if name.endswith("_total") else "gauge" for name in METRICS}
+    assert rows == [(f"ray_{PREFIX}{name}", kinds[name], says) for name, says in METRICS.items()]
