@@ -25,7 +25,8 @@ from fusion.errors import (
     MemberTimeout,
     MemberUnauthorized,
 )
-from fusion.values import Call, Completion, Delta, Message, Request, Tool
+from fusion.member import Emit
+from fusion.values import Call, Completion, Message, Request, Tool
 
 TOTAL_S = 30.0
 _AT_ONCE = 8  # calls to one backend
@@ -141,24 +142,23 @@ async def _asked(
     except ValueError:  # its text may hold the key
         return replace(known, key_good=False, notes=_UNSENDABLE)
 
-    async def answer(request: Request, heard: list[Delta] | None = None) -> tuple[Completion | MemberError, float]:
+    async def answer(request: Request, emit: Emit | None = None) -> tuple[Completion | MemberError, float]:
         async with turn:
             began_at = loop.time()
             if began_at >= ends_at:
                 return MemberTimeout("not asked: there was no time left"), 0.0
             call = Call(known.members[0], request, ends_at - began_at)
             try:
-                outcome = await member.ask(call, None if heard is None else heard.append)
+                outcome = await member.ask(call, emit)
             except MemberError as error:
                 outcome = error
             return outcome, (loop.time() - began_at) * 1000
 
-    heard: list[Delta] = []
     try:
         plain, took_ms = await answer(_QUESTION)
         if isinstance(plain, MemberError):
             return replace(_judged(known, plain, has_key), notes=(plain.message,))
-        (streamed, _), (with_tool, _) = await asyncio.gather(answer(_QUESTION, heard), answer(_WITH_TOOL))
+        (streamed, _), (with_tool, _) = await asyncio.gather(answer(_QUESTION, lambda _: None), answer(_WITH_TOOL))
     except ValueError:
         return replace(known, key_good=False, notes=_UNSENDABLE)
     finally:
@@ -169,7 +169,7 @@ async def _asked(
         reachable=True,
         key_good=True if has_key else None,
         model_known=True,
-        streams=bool(heard) if isinstance(streamed, Completion) else _refused(streamed),
+        streams=True if isinstance(streamed, Completion) else _refused(streamed),
         tools=True if isinstance(with_tool, Completion | EmptyCompletion) else _refused(with_tool),
         latency_ms=took_ms,
         notes=tuple(f"{what}: {end.message}" for what, end in failures.items() if isinstance(end, MemberError)),

@@ -12,7 +12,7 @@ from deployments.image_urls import MAX_LINKS, MAX_REDIRECTS, ImageUrls, has_link
 from deployments.public_addresses import Address, PublicInternet
 from fusion.errors import InvalidRequest, MemberRejected
 from fusion.values import ImagePart, Message, Request, TextPart
-from tests.unit.internets import PRIVATE, PUBLIC, images, internet
+from tests.unit.internets import PRIVATE, PUBLIC, Names, images, internet
 from tests.unit.upstream import Action, Asked, Reset, Stall, reply, upstream
 
 PNG = "data:image/png;base64,iVBORw0KGgo="
@@ -135,6 +135,15 @@ async def test_hosts_that_are_not_public(url: str) -> None:
         assert await refusal(ImageUrls(web), f"http://{url}:{private.port}/a.png") == NOT_PUBLIC
         assert await refusal(ImageUrls(web), f"https://{url}:{private.port}/a.png") == NOT_PUBLIC
         assert private.connections == 0
+
+
+@pytest.mark.parametrize("host", ["134744072", "8.2056", "0x8.8.8.8", "010.8.8.8", "8.8.8.8.", "1.2.3.4.5", "a.0x1"])
+async def test_an_address_in_unusual_figures_is_refused_even_when_it_is_public(host: str) -> None:
+    """Others may read another one in it."""
+    names = Names({host: PUBLIC})
+    web = PublicInternet(names.look_up, internet()[0].is_public)
+    assert await refusal(ImageUrls(web), f"http://{host}/") == NOT_PUBLIC
+    assert names.asked == []
 
 
 @pytest.mark.parametrize(
