@@ -15,9 +15,9 @@ from ray.serve import Application
 from ray.serve.schema import LoggingConfig
 
 from cluster.config import ClusterConfig, JudgeReplicas, RemoteBackendConfig, Replicas, VllmBackendConfig
+from cluster.remote_backend import remote_backend
 from deployments.catalogue import Catalogue
 from deployments.judge import Judge
-from deployments.remote_member import RemoteBackend, Timeouts
 from deployments.remote_replica import RemoteReplica, RemoteSettings
 from deployments.resilience.breaker import BreakerSettings
 from deployments.resilience.limits import LimitSettings
@@ -100,15 +100,11 @@ def _vllm(name: str, model: str, backend: VllmBackendConfig, voices: Mapping[str
 
 
 def _remote(backend: RemoteBackendConfig, profile: MemberProfile, members: int, omits: frozenset[str]) -> Application:
-    key = None
-    if backend.api_key_env is not None or backend.api_key_file is not None:
-        key = Secret(backend.api_key_env, backend.api_key_file)
-    timeouts = Timeouts(**backend.timeouts.model_dump())
     # No replica knows of the others, so each keeps to an even share.
     shares = members * backend.replicas.max
     limits = {name: limit and max(1, limit // shares) for name, limit in backend.limits.model_dump().items()}
     settings = RemoteSettings(
-        backend=RemoteBackend(backend.base_url, key, timeouts, api=backend.api),
+        backend=remote_backend(backend),
         retries=RetrySettings(**backend.retries.model_dump()),
         breaker=BreakerSettings(**backend.breaker.model_dump()),
         limits=LimitSettings(**limits),

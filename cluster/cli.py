@@ -124,11 +124,20 @@ def status(url: Url = DEFAULT_URL, key_env: KeyEnv = "FUSION_API_KEY") -> None:
     raise typer.Exit(0 if ready else EXIT_FAILED)
 
 
-@app.command(epilog="Example: fusion check -c my.yaml && fusion serve -c my.yaml")
-def check(config: ConfigFile = None) -> None:
+@app.command(epilog="Example: fusion check -c my.yaml --live && fusion serve -c my.yaml")
+def check(
+    config: ConfigFile = None,
+    live: Annotated[bool, typer.Option("--live", help="Also ask every remote model a tiny question.")] = False,
+) -> None:
     """Check a configuration without starting anything.
 
     Every problem is reported with its line, the key, and what was expected; the exit code is 2 then.
+
+    With [bold]--live[/bold] every model of a remote backend is asked for one word, plainly, streamed and with a tool,
+    all at once and within 30 seconds. That costs a few tokens. A table says of each whether it can be reached, takes
+    the key and knows the model, whether it streams and takes tools, how long it took, and whether its price is
+    configured; [bold]-[/bold] is what could not be found out. The exit code is 1 when one does not answer; not to
+    stream or to take tools is shown, and is no failure. Engines of your own are not asked: serve starts them.
     """
     file = config or EMBEDDED
     try:
@@ -137,6 +146,14 @@ def check(config: ConfigFile = None) -> None:
     except ConfigError as error:
         _fail(str(error), EXIT_BAD_CONFIG)
     Console().print(_outline(file, loaded))
+    if live:
+        from cluster.live_check import check_live
+
+        try:
+            good = check_live(loaded)
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+        raise typer.Exit(0 if good else EXIT_FAILED)
 
 
 def _outline(file: Path, config: ClusterConfig) -> Tree:

@@ -10,10 +10,11 @@ import asyncio
 import hashlib
 import hmac
 import logging
+import math
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from pydantic_core import to_json
@@ -37,6 +38,7 @@ from deployments.chat_response import (
     sse,
     status_of,
 )
+from deployments.image_urls import ImageUrls
 from fusion.errors import FusionError, InvalidRequest, whereabouts
 from fusion.member import Emit
 from fusion.preset import Preset
@@ -81,7 +83,7 @@ def key_digest(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
 
 
-def http_api(orchestrator: Orchestrator, limits: Limits) -> ASGIApp:
+def http_api(orchestrator: Orchestrator, limits: Limits, images: ImageUrls | None = None) -> ASGIApp:
     """The application: chat completions, models, health."""
     started = int(time.time())
 
@@ -117,7 +119,7 @@ def http_api(orchestrator: Orchestrator, limits: Limits) -> ASGIApp:
 
     return Starlette(
         routes=[
-            Route("/v1/chat/completions", _Chat(orchestrator, limits), methods=["POST"]),
+            Route("/v1/chat/completions", _Chat(orchestrator, limits, images or ImageUrls()), methods=["POST"]),
             Route("/v1/models", models),
             Route("/v1/models/{model:path}", model),
             Route("/healthz", alive),
@@ -130,9 +132,10 @@ def http_api(orchestrator: Orchestrator, limits: Limits) -> ASGIApp:
 class _Chat:
     """`POST /v1/chat/completions`."""
 
-    def __init__(self, orchestrator: Orchestrator, limits: Limits) -> None:
+    def __init__(self, orchestrator: Orchestrator, limits: Limits, images: ImageUrls) -> None:
         self._orchestrator = orchestrator
         self._limits = limits
+        self._images = images
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started_at = asyncio.get_running_loop().time()
@@ -151,10 +154,12 @@ class _Chat:
         try:
             member = orchestrator.catalogue.member_of(chat)
             if member is not None:
+                chat = await self._checked(chat, math.inf)
                 emit = reply.delta if chat.stream else None
                 completion = await reply.of(orchestrator.ask(member, chat, emit))
                 return await reply.finish(completion, completion.usage)
             preset = orchestrator.catalogue.preset_of(chat)
+            chat = await self._checked(chat, started_at + preset.policy.deadline_s)
             watcher = reply if chat.stream else None
             fused = await reply.of(orchestrator.fuse(preset, chat, watcher, started_at))
             fusion = fusion_body(fused, preset.name, chat.options.include)
@@ -164,6 +169,11 @@ class _Chat:
         except Exception as error:
             _log.error("a request failed: %s", whereabouts(error))
             await reply.fail(FusionError(f"an internal error ({type(error).__name__})"))
+
+    async def _checked(self, chat: ChatRequest, ends_at: float) -> ChatRequest:
+        """The request with image URLs that may be passed on."""
+        request = await self._images.checked(chat.request, ends_at)
+        return chat if request is chat.request else replace(chat, request=request)
 
 
 class _Reply:

@@ -14,6 +14,7 @@ from pydantic_core import to_json
 
 from deployments.anthropic_wire import AnthropicWire
 from deployments.gemini_wire import GeminiWire
+from deployments.image_urls import ImageUrls, has_links
 from deployments.openai_wire import OpenAIWire, dialect_of
 from deployments.secrets import Secret
 from deployments.sse import EventStream
@@ -67,20 +68,25 @@ class RemoteMember:
     """One model of a remote API.
 
     Redirects are refused, and so are compressed replies, which were not asked for; what is read is capped in bytes.
-    A reply without text and without tool calls is an error.
+    A reply without text and without tool calls is an error. An API whose address is not public is given images, never
+    their URLs: it would fetch them from inside of a network that their author must not reach.
 
     Args:
         backend: the API.
         model: the model's name there.
         omits: names of `Sampling`'s settings that the model does not take and that are left out of its calls, such as
             `temperature` for models that refuse it.
+        images: fetches those images.
 
     Raises:
         MissingSecret: at construction, when the API key is not where the configuration says.
     """
 
-    def __init__(self, backend: RemoteBackend, model: str, omits: Collection[str] = ()) -> None:
+    def __init__(
+        self, backend: RemoteBackend, model: str, omits: Collection[str] = (), images: ImageUrls | None = None
+    ) -> None:
         self._model = model
+        self._images = images or ImageUrls()
         self._timeouts = backend.timeouts
         self._omitted: dict[str, Any] = dict.fromkeys(omits)
         self._wire = wire_format(backend)
@@ -99,6 +105,8 @@ class RemoteMember:
         timeout = asyncio.timeout(total_s)
         try:
             async with timeout:
+                if has_links(call.request):
+                    call = await self._with_images(call)
                 return _checked(await (self._answer(call) if emit is None else self._stream(call, emit)))
         except MemberError as error:
             error.member = error.member or call.member
@@ -111,6 +119,11 @@ class RemoteMember:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._client.aclose()
+
+    async def _with_images(self, call: Call) -> Call:
+        if await self._images.internet.has(self._client.base_url.host):
+            return call
+        return replace(call, request=await self._images.inlined(call.request))
 
     async def _answer(self, call: Call) -> Completion:
         path = self._wire.path(self._model, stream=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from pathlib import Path
@@ -22,6 +22,7 @@ from vllm.entrypoints.serve import create_error_response
 from vllm.exceptions import VLLMError
 
 from deployments.engine_schemas import lengths_as_patterns
+from deployments.image_urls import ImageUrls, has_links
 from deployments.member_replica import Deltas, MemberReplica, Outcome, ReplicaStatus
 from deployments.openai_wire import StreamReader, chat_body, completion_from
 from fusion.errors import (
@@ -87,7 +88,8 @@ class VLLMReplica(LLMServer):
     async def __init__(self, llm_config: LLMConfig, profiles: Mapping[str, MemberProfile]) -> None:
         _spare_the_search(llm_config)
         await super().__init__(llm_config)
-        self._replica = MemberReplica(lambda: EngineMember(self, llm_config.model_id), profiles)
+        hosts = llm_config.engine_kwargs.get("allowed_media_domains") or ()
+        self._replica = MemberReplica(lambda: EngineMember(self, llm_config.model_id, image_hosts=hosts), profiles)
 
     async def ask(self, call: Call) -> Outcome:
         return await self._replica.ask(call)
@@ -114,11 +116,24 @@ def _spare_the_search(config: LLMConfig) -> None:
 
 
 class EngineMember:
-    """The members of one engine, asked in its own process."""
+    """The members of one engine, asked in its own process.
 
-    def __init__(self, server: LLMServer, model_id: str) -> None:
+    The engine is given images, never their URLs: it would look a URL's host up by itself, and follow redirects, from
+    inside of the cluster, where a check made before says nothing. `image_hosts` are the hosts that images may come
+    from, every public one when there are none.
+    """
+
+    def __init__(
+        self,
+        server: LLMServer,
+        model_id: str,
+        images: ImageUrls | None = None,
+        image_hosts: Collection[str] = (),
+    ) -> None:
         self._server = server
         self._model_id = model_id
+        self._images = images or ImageUrls()
+        self._image_hosts = image_hosts
 
     async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
         # vLLM turns the cancellation of a call that does not stream into a reply, so that call has a task of its own.
@@ -134,6 +149,8 @@ class EngineMember:
 
     async def _ask(self, call: Call, emit: Emit | None) -> Completion:
         try:
+            if has_links(call.request):
+                call = replace(call, request=await self._images.inlined(call.request, self._image_hosts))
             body = chat_body(_with_patterns(call), self._model_id, stream=emit is not None)
             replies = await self._server.chat(ChatCompletionRequest(**body))
             return await (_whole(replies) if emit is None else _streamed(replies, emit))

@@ -16,7 +16,8 @@ from fusion.values import Call, Completion, Delta, ImagePart
 
 Api = Literal["openai", "anthropic", "gemini"]
 
-_DATA_URL = re.compile(r"data:(image/[a-z0-9.+-]+);base64,", re.IGNORECASE)
+DATA_URL = re.compile(r"data:(image/[a-z0-9.+-]+);base64,", re.IGNORECASE)
+"""How an image in the request itself begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ def image_source(part: ImagePart, provider: str, call: Call) -> InlineImage | st
     Raises:
         MemberRejected: the URL is neither.
     """
-    if match := _DATA_URL.match(part.url):
+    if match := DATA_URL.match(part.url):
         return InlineImage(match[1].lower(), part.url[match.end() :])
     if part.url[:8].lower() == "https://":
         return part.url

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from deployments.image_urls import ImageUrls
+from deployments.public_addresses import PublicInternet
 from deployments.remote_member import LINGER_S, MAX_ERROR_BYTES, RemoteBackend, RemoteMember, Timeouts
 from deployments.secrets import Secret
 from deployments.wire import Api
@@ -26,7 +28,8 @@ from fusion.errors import (
     MemberUnauthorized,
     MemberUnavailable,
 )
-from fusion.values import Completion, Delta, Sampling
+from fusion.values import Completion, Delta, ImagePart, Message, Sampling
+from tests.unit.internets import PRIVATE, PUBLIC, Names, images
 from tests.unit.upstream import END, OPENING, Action, Reset, Stall, chunk, reply, streamed, upstream
 from tests.unit.wire_cases import call_of, sampled
 from tests.unit.wire_shapes import added_up, stream_bytes
@@ -50,8 +53,8 @@ OK = REPLIES["openai"]
 async def member_at(url: str, api: Api = "openai", **more: Any) -> AsyncIterator[RemoteMember]:
     """A member, closed at the end, with nothing of it left behind."""
     before = asyncio.all_tasks()
-    timeouts, omits = more.pop("timeouts", QUICK), more.pop("omits", ())
-    member = RemoteMember(RemoteBackend(f"{url}/v1", api=api, timeouts=timeouts, **more), "m", omits)
+    timeouts, omits, guard = more.pop("timeouts", QUICK), more.pop("omits", ()), more.pop("guard", None)
+    member = RemoteMember(RemoteBackend(f"{url}/v1", api=api, timeouts=timeouts, **more), "m", omits, guard)
     try:
         yield member
     finally:
@@ -307,3 +310,35 @@ async def test_no_key_shows() -> None:
     async with upstream(reply(OK)) as server, member_at(server.url) as member:
         await member.ask(call_of())
         assert KEY not in repr(vars(member)) + repr(member) + json.dumps(server.asked[0].headers)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_api_in_a_private_network_is_given_images_and_not_their_urls(stream: bool) -> None:
+    picture = reply(b"\x89PNG", content_type="image/png")
+    actions = streamed(stream_bytes("openai_plain")) if stream else [reply(OK)]
+    async with upstream(*actions) as server, upstream(picture, host=PUBLIC) as site:
+        url = f"http://site.test:{site.port}/a.png"
+        async with member_at(server.url, guard=images(site=PUBLIC)) as member:
+            call = call_of(Message("user", (ImagePart(url),)))
+            await member.ask(call, (lambda _: None) if stream else None)
+    (part,) = server.asked[0].body["messages"][0]["content"]
+    assert part["image_url"]["url"] == "data:image/png;base64,iVBORw=="
+
+
+async def test_a_public_api_is_given_the_urls() -> None:
+    url = "https://site.test/a.png"
+    names = Names({PRIVATE: "8.8.8.8"})
+    guard = ImageUrls(PublicInternet(names.look_up))
+    async with upstream(reply(OK)) as server, member_at(server.url, guard=guard) as member:
+        await member.ask(call_of(Message("user", (ImagePart(url),))))
+    (part,) = server.asked[0].body["messages"][0]["content"]
+    assert part["image_url"]["url"] == url
+    assert names.asked == [PRIVATE]
+
+
+async def test_an_image_that_cannot_be_had_is_the_requests_fault() -> None:
+    async with upstream(reply(OK)) as server, member_at(server.url) as member:
+        with pytest.raises(MemberRejected, match="image_url: the image's host is not a public one") as caught:
+            await member.ask(call_of(Message("user", (ImagePart(f"{server.url}/a.png"),))))
+        assert caught.value.member == "ada"
+        assert server.connections == 0

@@ -43,11 +43,12 @@ class Upstream:
     working: int = 0
     came: asyncio.Event = field(default_factory=asyncio.Event)
     left: asyncio.Event = field(default_factory=asyncio.Event)
+    host: str = "127.0.0.1"
     port: int = 0
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -57,7 +58,7 @@ class Upstream:
                 line, *fields = head.decode().rstrip("\r\n").split("\r\n")
                 headers = {name.lower(): value.strip() for name, _, value in (text.partition(":") for text in fields)}
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
-                self.asked.append(Asked(line, headers, json.loads(body)))
+                self.asked.append(Asked(line, headers, json.loads(body or b"null")))
                 self.came.set()
                 self.working += 1
                 try:
@@ -81,10 +82,12 @@ class Upstream:
 
 
 @asynccontextmanager
-async def upstream(*actions: Action, by: Callable[[Asked], Sequence[Action]] | None = None) -> AsyncIterator[Upstream]:
+async def upstream(
+    *actions: Action, by: Callable[[Asked], Sequence[Action]] | None = None, host: str = "127.0.0.1"
+) -> AsyncIterator[Upstream]:
     """A server that does this for every request, or what `by` makes of each."""
-    served = Upstream(by or (lambda _: actions))
-    server = await asyncio.start_server(served.serve, "127.0.0.1", 0)
+    served = Upstream(by or (lambda _: actions), host=host)
+    server = await asyncio.start_server(served.serve, host, 0)
     served.port = server.sockets[0].getsockname()[1]
     try:
         yield served

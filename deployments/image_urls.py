@@ -1,0 +1,248 @@
+"""Images that a request names by URL: only public ones are passed on.
+
+Whoever fetches an image may stand where its URL's author must not reach: inside of the cluster, beside a cloud's
+metadata, on this machine. So a request's URLs are checked once, before anyone is asked (`ImageUrls.checked`). A member
+whose backend would fetch them from inside of a network is given the images themselves (`ImageUrls.inlined`): a check
+alone would not do there, for a name may mean another address when it is looked up again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import re
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from dataclasses import replace
+from ipaddress import ip_address
+
+import aiohttp
+from yarl import URL
+
+from deployments.public_addresses import PublicInternet
+from deployments.upstream_errors import FOREIGN_ERRORS
+from deployments.wire import DATA_URL
+from fusion.errors import InvalidRequest, MemberRejected
+from fusion.values import ImagePart, Request
+
+MAX_LINKS = 32
+MAX_REDIRECTS = 5
+MAX_IMAGE_BYTES = 20 * 1024 * 1024
+"""What a call's images may have together, where they are fetched here."""
+CHECK_S = 5.0
+FETCH_S = 20.0
+
+_AT_ONCE = 8
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_IMAGE_TYPE = re.compile(r"image/[a-z0-9.+-]+")
+_NAME = re.compile(r"(?=.{1,253}$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.?")
+_NUMBER = re.compile(r"(.*\.)?(0x[0-9a-f]*|[0-9]+)\.?")
+
+_NEITHER = "an image must be an http or https URL, or a base64 data: URL of an image"
+# One text for all of these, so that nobody learns from it what there is behind the ingress.
+_NOT_PUBLIC = "the image's host is not a public one, or cannot be reached"
+
+
+class _Refused(Exception):
+    """A URL is not passed on. The message says why, and holds nothing of the URL."""
+
+
+class ImageUrls:
+    """Checks the URLs of a request's images, and fetches images for those who must not do it themselves."""
+
+    def __init__(self, internet: PublicInternet | None = None) -> None:
+        self.internet = internet or PublicInternet()
+
+    async def checked(self, request: Request, ends_at: float) -> Request:
+        """The request with the URLs that its images' redirects end at. Every host on the way has public addresses
+        alone. Images in the request itself stay as they are; those the size of its body bounds.
+
+        This takes 5 s at most, and ends at `ends_at` of the loop's time.
+
+        Raises:
+            InvalidRequest: a URL is not passed on; `param` is its path.
+        """
+        places: dict[str, str] = {}
+        for where, part in _images(request):
+            places.setdefault(part.url, where)
+        if not places:
+            return request
+        ends_at = min(ends_at, asyncio.get_running_loop().time() + CHECK_S)
+        outcomes = await self._each(places, _last_of, ends_at)
+        for url, outcome in outcomes.items():
+            if isinstance(outcome, _Refused):
+                raise InvalidRequest(f"{places[url]}: {outcome}", param=places[url])
+        return _with_urls(request, {url: str(outcome) for url, outcome in outcomes.items()})
+
+    async def inlined(self, request: Request, hosts: Collection[str] = ()) -> Request:
+        """The request with its images in itself, as data: URLs. `hosts` are those that images may come from, every
+        public one when there are none. The images have 20 MiB together at most, and come within 20 s.
+
+        Raises:
+            MemberRejected: an image cannot be had.
+        """
+        left = MAX_IMAGE_BYTES
+
+        def take(size: int) -> None:
+            nonlocal left
+            left -= size
+            if left < 0:
+                raise _Refused(f"the images are larger than {MAX_IMAGE_BYTES} bytes")
+
+        async def fetched(session: aiohttp.ClientSession, text: str) -> str:
+            return await _fetched(session, text, hosts, take)
+
+        urls = {part.url for _, part in _images(request)}
+        outcomes = await self._each(urls, fetched, asyncio.get_running_loop().time() + FETCH_S)
+        for outcome in outcomes.values():
+            if isinstance(outcome, _Refused):
+                raise MemberRejected(f"image_url: {outcome}")
+        return _with_urls(request, {url: str(outcome) for url, outcome in outcomes.items()})
+
+    async def _each(
+        self, urls: Iterable[str], work: Callable[[aiohttp.ClientSession, str], Awaitable[str]], ends_at: float
+    ) -> dict[str, str | _Refused]:
+        """What the work makes of each URL, or why nothing. Images that are data: URLs are only looked at."""
+        outcomes: dict[str, str | _Refused] = {}
+        links: list[str] = []
+        for url in urls:
+            if _is_data(url):
+                outcomes[url] = url if _is_image(url) else _Refused(_NEITHER)
+            else:
+                links.append(url)
+        if not links:
+            return outcomes
+        if len(links) > MAX_LINKS:
+            return outcomes | dict.fromkeys(links, _Refused(f"more than {MAX_LINKS} images are given by URL"))
+        turn = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(session: aiohttp.ClientSession, url: str) -> str | _Refused:
+            try:
+                async with asyncio.timeout_at(ends_at), turn:
+                    try:
+                        return await work(session, url)
+                    except (*FOREIGN_ERRORS, ValueError):
+                        return _Refused(_NOT_PUBLIC)
+            except _Refused as refused:
+                return refused
+            except TimeoutError:
+                return _Refused("the image's host does not answer in time")
+
+        async with self.internet.session() as session, asyncio.TaskGroup() as group:
+            tasks = {url: group.create_task(one(session, url)) for url in links}
+        return outcomes | {url: task.result() for url, task in tasks.items()}
+
+
+def has_links(request: Request) -> bool:
+    """Whether a request has images that somebody would have to fetch."""
+    return any(not _is_data(part.url) for _, part in _images(request))
+
+
+def _images(request: Request) -> Iterable[tuple[str, ImagePart]]:
+    for position, message in enumerate(request.messages):
+        if isinstance(message.content, tuple):
+            for index, part in enumerate(message.content):
+                if isinstance(part, ImagePart):
+                    yield f"messages[{position}].content[{index}].image_url", part
+
+
+def _with_urls(request: Request, urls: Mapping[str, str]) -> Request:
+    messages = tuple(
+        replace(
+            message,
+            content=tuple(
+                replace(part, url=urls[part.url]) if isinstance(part, ImagePart) else part for part in message.content
+            ),
+        )
+        if isinstance(message.content, tuple)
+        else message
+        for message in request.messages
+    )
+    return replace(request, messages=messages)
+
+
+def _is_data(url: str) -> bool:
+    return url[:5].lower() == "data:"
+
+
+def _is_image(url: str) -> bool:
+    head = DATA_URL.match(url)
+    try:
+        return head is not None and bool(binascii.a2b_base64(url[head.end() :], strict_mode=True))
+    except ValueError:
+        return False
+
+
+def _link(text: str, base: URL | None = None) -> URL:
+    """A URL as the only thing that it can mean: parsed here once, and passed on as it was understood."""
+    try:
+        url = URL(text) if base is None else base.join(URL(text))
+    except ValueError:
+        raise _Refused(_NEITHER) from None
+    host = url.raw_host
+    if url.scheme not in ("http", "https") or not host:
+        raise _Refused(_NEITHER)
+    if "@" in url.raw_authority:
+        raise _Refused("an image's URL must hold no credentials")
+    # Hosts in other figures than the usual ones mean different addresses to different readers.
+    if not (_is_address(host) if ":" in host or _NUMBER.fullmatch(host) else _NAME.fullmatch(host)):
+        raise _Refused(_NOT_PUBLIC)
+    return url
+
+
+def _is_address(host: str) -> bool:
+    try:
+        return bool(ip_address(host)) and "%" not in host
+    except ValueError:
+        return False
+
+
+async def _last_of(session: aiohttp.ClientSession, text: str) -> str:
+    """The URL at which redirects end. What is there is for those to find out who fetch it."""
+    url = _link(text)
+    for _ in range(MAX_REDIRECTS + 1):
+        onward = None
+        for method in ("HEAD", "GET"):  # some servers know no HEAD, or refuse it
+            async with session.request(method, url, allow_redirects=False) as response:
+                onward = _redirect(response, url)
+                if response.status < 400:
+                    break
+        if onward is None:
+            return str(url)
+        url = onward
+    raise _Refused(f"the image's URL is redirected more than {MAX_REDIRECTS} times")
+
+
+async def _fetched(
+    session: aiohttp.ClientSession, text: str, hosts: Collection[str], take: Callable[[int], None]
+) -> str:
+    """The image at a URL as a data: URL."""
+    url = _link(text)
+    for _ in range(MAX_REDIRECTS + 1):
+        if hosts and url.host not in hosts:
+            raise _Refused("the image's host is not one of the engine's allowed_media_domains")
+        async with session.get(url, allow_redirects=False) as response:
+            onward = _redirect(response, url)
+            if onward is None:
+                return await _content(response, take)
+        url = onward
+    raise _Refused(f"the image's URL is redirected more than {MAX_REDIRECTS} times")
+
+
+async def _content(response: aiohttp.ClientResponse, take: Callable[[int], None]) -> str:
+    if response.status != 200:
+        raise _Refused(f"the image's host answers with HTTP {response.status}")
+    if not _IMAGE_TYPE.fullmatch(response.content_type.lower()):
+        raise _Refused("what is at the image's URL is not an image")
+    if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise _Refused("the image is compressed, which was not asked for")
+    pieces: list[bytes] = []
+    async for piece in response.content.iter_any():
+        take(len(piece))
+        pieces.append(piece)
+    return f"data:{response.content_type.lower()};base64,{base64.b64encode(b''.join(pieces)).decode()}"
+
+
+def _redirect(response: aiohttp.ClientResponse, url: URL) -> URL | None:
+    location = response.headers.get("location")
+    return _link(location, url) if response.status in _REDIRECTS and location else None
