@@ -10,7 +10,7 @@ from hypothesis import settings
 
 from tests.virtual_clock import VirtualClockLoop
 
-settings.register_profile("unit", deadline=None, database=None, max_examples=100)
+settings.register_profile("unit", deadline=None, database=None, max_examples=50)
 settings.load_profile("unit")
 
 

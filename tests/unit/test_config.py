@@ -212,7 +212,7 @@ def test_an_error_reads_like_a_compilers(tmp_path: Path) -> None:
     assert str(caught.value) == f"{file}:42:3: server.port: Input should be greater than or equal to 1"
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     st.text(max_size=60)
     | st.recursive(

@@ -10,8 +10,8 @@ import pytest
 from deployments.vllm_member import EngineMember
 from fusion.errors import MemberRejected
 from fusion.values import Call, ImagePart, Message, Request
-from tests.unit.internets import PRIVATE, PUBLIC, images
-from tests.unit.upstream import reply, upstream
+from tests.remote.internets import PRIVATE, PUBLIC, images
+from tests.remote.upstream import reply, upstream
 
 
 class _Engine:

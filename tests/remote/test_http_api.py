@@ -16,8 +16,8 @@ from fusion.member import Emit, MemberProfile
 from fusion.preset import Preset
 from fusion.progress import Watcher
 from fusion.values import Completion, Fused, ImagePart, Timings, Usage
-from tests.unit.internets import PRIVATE, PUBLIC, images, internet
-from tests.unit.upstream import Stall, reply, upstream
+from tests.remote.internets import PRIVATE, PUBLIC, images, internet
+from tests.remote.upstream import Stall, reply, upstream
 
 PNG = "data:image/png;base64,iVBORw0KGgo="
 WHERE = "messages[0].content[1].image_url"

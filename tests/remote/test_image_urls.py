@@ -12,8 +12,8 @@ from deployments.image_urls import MAX_LINKS, MAX_REDIRECTS, ImageUrls, has_link
 from deployments.public_addresses import Address, PublicInternet
 from fusion.errors import InvalidRequest, MemberRejected
 from fusion.values import ImagePart, Message, Request, TextPart
-from tests.unit.internets import PRIVATE, PUBLIC, Names, images, internet
-from tests.unit.upstream import Action, Asked, Reset, Stall, reply, upstream
+from tests.remote.internets import PRIVATE, PUBLIC, Names, images, internet
+from tests.remote.upstream import Action, Asked, Reset, Stall, reply, upstream
 
 PNG = "data:image/png;base64,iVBORw0KGgo="
 PICTURE = reply(b"\x89PNG", content_type="image/png")

@@ -29,8 +29,8 @@ from fusion.errors import (
     MemberUnavailable,
 )
 from fusion.values import Completion, Delta, ImagePart, Message, Sampling
-from tests.unit.internets import PRIVATE, PUBLIC, Names, images
-from tests.unit.upstream import END, OPENING, Action, Reset, Stall, chunk, reply, streamed, upstream
+from tests.remote.internets import PRIVATE, PUBLIC, Names, images
+from tests.remote.upstream import END, OPENING, Action, Reset, Stall, chunk, reply, streamed, upstream
 from tests.unit.wire_cases import call_of, sampled
 from tests.unit.wire_shapes import added_up, stream_bytes
 

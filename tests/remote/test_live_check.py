@@ -15,8 +15,8 @@ import pytest
 from cluster import live_check
 from cluster.config_file import load
 from cluster.live_check import look
+from tests.remote.upstream import Action, Asked, Stall, reply, streamed, upstream
 from tests.unit.test_cli import run
-from tests.unit.upstream import Action, Asked, Stall, reply, streamed, upstream
 
 KEY = "sk-a-very-secret-key"
 GOOD = {"choices": [{"message": {"content": "ok"}, "finish_reason": "stop"}]}

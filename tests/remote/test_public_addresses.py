@@ -8,8 +8,8 @@ import aiohttp
 import pytest
 
 from deployments.public_addresses import PublicInternet, is_public, look_up
-from tests.unit.internets import PRIVATE, PUBLIC, internet
-from tests.unit.upstream import reply, upstream
+from tests.remote.internets import PRIVATE, PUBLIC, internet
+from tests.remote.upstream import reply, upstream
 
 
 @pytest.mark.parametrize(

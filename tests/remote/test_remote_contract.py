@@ -11,7 +11,7 @@ from deployments.remote_member import RemoteBackend, RemoteMember
 from deployments.wire import Api
 from fusion.values import Message
 from tests.member_contract import CHECKS, Subject
-from tests.unit.upstream import OPENING, Action, Asked, Stall, reply, streamed, upstream
+from tests.remote.upstream import OPENING, Action, Asked, Stall, reply, streamed, upstream
 from tests.unit.wire_cases import call_of
 from tests.unit.wire_shapes import stream_bytes
 
