@@ -152,6 +152,14 @@ def ask(client: httpx.Client, model: str, path: str = "/v1/chat/completions", **
     return client.post(path, json=body)
 
 
+def series(name: str, member: str) -> float | None:
+    """What the node exports of a metric of ours for a member, all replicas together; None when nothing."""
+    port = ray.nodes()[0]["MetricsExportPort"]
+    lines = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text.splitlines()
+    found = [line for line in lines if line.startswith(f"ray_{name}{{") and f'member="{member}"' in line]
+    return sum(float(line.rpartition(" ")[2]) for line in found) if found else None
+
+
 def _write(path: Path, config: dict[str, Any]) -> Path:
     path.write_text(yaml.safe_dump(config, sort_keys=False))
     return path

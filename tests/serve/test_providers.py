@@ -4,9 +4,8 @@ import time
 
 import httpx
 import pytest
-import ray
 
-from tests.serve.conftest import Served, ask
+from tests.serve.conftest import Served, ask, series
 
 PATH = "v1/chat/completions"
 
@@ -72,20 +71,9 @@ def test_a_plain_call_tells_who_stood_in(remote: httpx.Client) -> None:
 
 def test_what_the_wrappers_do_can_be_scraped(remote: httpx.Client) -> None:
     ask(remote, "backed-up", PATH).raise_for_status()
-    wanted = {
-        'ray_fusion_member_breaker_state{member="healthy"}',
-        'ray_fusion_member_fallbacks_answered_total{member="backed-up"}',
-    }
     deadline = time.monotonic() + 30
-    while wanted - (found := scraped()) and time.monotonic() < deadline:
+    while not series("fusion_member_fallbacks_answered_total", "backed-up") and time.monotonic() < deadline:
         time.sleep(0.5)
-    assert not wanted - found
-
-
-def scraped() -> set[str]:
-    """The series that the node exports, with no label but the member's."""
-    port = ray.nodes()[0]["MetricsExportPort"]
-    lines = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text.splitlines()
-    names = [line.split("{")[0] for line in lines]
-    members = [line.partition('member="')[2].split('"')[0] for line in lines]
-    return {f'{name}{{member="{member}"}}' for name, member in zip(names, members, strict=True) if member}
+    assert series("fusion_member_fallbacks_answered_total", "backed-up") > 0
+    assert series("fusion_member_breaker_state", "healthy") == 0
+    assert series("fusion_member_breaker_state", "no such member") is None
