@@ -53,8 +53,9 @@ def build(
     profiles = config.profiles()
     catalogue = Catalogue(config.fusion_presets(), profiles, config.default_preset)
     keys = config.server.api_keys_env
-    options = _options("judge", config.judge.replicas, config.judge.target_queue_depth, config.judge.max_ongoing)
-    return _deployment(_asgi_ingress(Judge), **options, max_queued_requests=config.judge.max_queued).bind(
+    judge = config.judge
+    options = _options("judge", judge.replicas, judge.target_queue_depth, judge.max_ongoing, judge.max_queued)
+    return _deployment(_asgi_ingress(Judge), **options).bind(
         catalogue,
         members or member_deployments(config, profiles, folders or {}),
         max_body_bytes=config.server.max_body_bytes,
@@ -95,6 +96,7 @@ def _vllm(name: str, model: str, backend: VllmBackendConfig, voices: Mapping[str
         min_replicas=backend.replicas.min,
         max_replicas=backend.replicas.max,
         target_ongoing=backend.replicas.target_ongoing,
+        max_ongoing=backend.replicas.max_ongoing,
     )
     return vllm_deployment(settings, voices)
 
@@ -110,15 +112,20 @@ def _remote(backend: RemoteBackendConfig, profile: MemberProfile, members: int, 
         limits=LimitSettings(**limits),
         omits=omits,
     )
-    target = backend.replicas.target_ongoing
-    options = _options(f"member:{profile.name}", backend.replicas, target, max_ongoing=4 * target)
+    replicas = backend.replicas
+    options = _options(
+        f"member:{profile.name}", replicas, replicas.target_ongoing, replicas.max_ongoing, replicas.max_ongoing
+    )
     return _deployment(RemoteReplica, **options).bind(settings, profile)
 
 
-def _options(name: str, replicas: Replicas | JudgeReplicas, target_ongoing: float, max_ongoing: int) -> dict[str, Any]:
+def _options(
+    name: str, replicas: Replicas | JudgeReplicas, target_ongoing: float, max_ongoing: int, max_queued: int
+) -> dict[str, Any]:
     return {
         "name": name,
         "max_ongoing_requests": max_ongoing,
+        "max_queued_requests": max_queued,
         "autoscaling_config": {
             "min_replicas": replicas.min,
             "max_replicas": replicas.max,

@@ -45,6 +45,11 @@ class Replicas(_Model):
     max: Annotated[int, Field(ge=1)] = 1
     target_ongoing: Annotated[int, Field(ge=1)] = 64
 
+    @property
+    def max_ongoing(self) -> int:
+        """How many calls a replica takes; as many again may wait for it."""
+        return 4 * self.target_ongoing
+
     @model_validator(mode="after")
     def _in_order(self) -> Replicas:
         if self.max < self.min:

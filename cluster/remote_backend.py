@@ -12,4 +12,10 @@ def remote_backend(config: RemoteBackendConfig) -> RemoteBackend:
     key = None
     if config.api_key_env is not None or config.api_key_file is not None:
         key = Secret(config.api_key_env, config.api_key_file)
-    return RemoteBackend(config.base_url, key, Timeouts(**config.timeouts.model_dump()), api=config.api)
+    return RemoteBackend(
+        config.base_url,
+        key,
+        Timeouts(**config.timeouts.model_dump()),
+        max_connections=config.replicas.max_ongoing,  # a call has one to itself, and none waits for one
+        api=config.api,
+    )

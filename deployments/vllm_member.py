@@ -54,7 +54,7 @@ class EngineSettings:
     `model` is a hub id, a path or an object-store URL. `engine` holds vLLM's engine arguments, verbatim; what it leaves
     out is vLLM's default, but for structured outputs, which are held to compact JSON. `accelerator` is `cpu`, `gpu` for
     whatever GPU there is, or a GPU type that Ray knows. Each replica is meant to have `target_ongoing` calls under way
-    and takes four times as many; as many again may wait for it.
+    and takes `max_ongoing`; as many again may wait for it.
     """
 
     name: str
@@ -66,6 +66,7 @@ class EngineSettings:
     min_replicas: int = 1
     max_replicas: int = 1
     target_ongoing: int = 64
+    max_ongoing: int = 256
 
 
 def vllm_deployment(settings: EngineSettings, profiles: Mapping[str, MemberProfile]) -> Application:
@@ -231,8 +232,8 @@ def llm_config(settings: EngineSettings) -> LLMConfig:
             # Tokens are coalesced where they cross to the judge; the engine need not hold them back.
             "experimental_configs": {"stream_batching_interval_ms": 0},
             "deployment_config": {
-                "max_ongoing_requests": 4 * settings.target_ongoing,
-                "max_queued_requests": 4 * settings.target_ongoing,
+                "max_ongoing_requests": settings.max_ongoing,
+                "max_queued_requests": settings.max_ongoing,
                 "autoscaling_config": {
                     "min_replicas": settings.min_replicas,
                     "max_replicas": settings.max_replicas,

@@ -34,3 +34,19 @@ def test_each_replica_keeps_to_an_even_share_of_its_backends_limits(
         settings, _ = deployments[name]._bound_deployment.init_args
         assert isinstance(settings, RemoteSettings)
         assert settings.limits == share
+
+
+def test_no_remote_members_queue_is_without_a_bound() -> None:
+    content = {
+        "backends": {
+            "api": {"kind": "remote", "base_url": "https://example.com/v1", "replicas": {"target_ongoing": 100}}
+        },
+        "members": {"ada": {"backend": "api", "model": "ada"}},
+        "presets": {"fusion/merge": {"mode": "merge", "panel": ["ada"], "judge": "ada"}},
+    }
+    config = ClusterConfig.model_validate(content)
+    deployments: dict[str, Any] = member_deployments(config, config.profiles(), {})
+    deployment = deployments["ada"]._bound_deployment
+    assert (deployment.max_ongoing_requests, deployment.max_queued_requests) == (400, 400)
+    (settings, _) = deployment.init_args
+    assert settings.backend.max_connections == 400

@@ -36,7 +36,7 @@ def test_a_core_for_every_shard() -> None:
 
 
 def test_no_limit_is_left_to_serve_llm() -> None:
-    config = llm_config(_settings(accelerator="cpu", target_ongoing=10, min_replicas=2, max_replicas=5))
+    config = llm_config(_settings(accelerator="cpu", target_ongoing=10, max_ongoing=40, min_replicas=2, max_replicas=5))
     options = config.deployment_config
     assert options["max_ongoing_requests"] == options["max_queued_requests"] == 40
     assert options["autoscaling_config"] == {"min_replicas": 2, "max_replicas": 5, "target_ongoing_requests": 10}
