@@ -155,6 +155,10 @@ class AnthropicStreamReader:
     def ended(self) -> bool:
         return self._ended
 
+    @property
+    def usage(self) -> Usage | None:
+        return _usage(self._usage)
+
     def feed(self, chunk: object) -> Delta | None:
         event = mapping(chunk)
         match event.get("type"):
@@ -187,7 +191,7 @@ class AnthropicStreamReader:
             text="".join(self._text),
             tool_calls=calls,
             finish_reason=_finish_reason(self._stop_reason, bool(calls)),
-            usage=_usage(self._usage),
+            usage=self.usage,
             reasoning="".join(self._reasoning),
         )
 

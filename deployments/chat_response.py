@@ -143,7 +143,7 @@ def candidate_body(candidate: Candidate, with_content: bool) -> dict[str, Any]:
         "status": candidate.status,
         "round": candidate.round,
         "latency_ms": _ms(candidate.latency_ms),
-        "usage": usage_body(completion.usage) if completion else None,
+        "usage": usage_body(candidate.usage),
         "cost_usd": candidate.cost_usd,
         "finish_reason": completion.finish_reason if completion else None,
         "error": None if error is None else {"code": error.code, "message": error.message},

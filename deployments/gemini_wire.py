@@ -159,6 +159,10 @@ class GeminiStreamReader:
         """Never: the stream ends when the response does."""
         return False
 
+    @property
+    def usage(self) -> Usage | None:
+        return _usage(self._usage)
+
     def feed(self, chunk: object) -> Delta | None:
         response = mapping(chunk)
         if "error" in response or items(chunk):
@@ -184,7 +188,7 @@ class GeminiStreamReader:
             text="".join(self._text),
             tool_calls=tuple(self._calls),
             finish_reason="tool_calls" if self._calls and known == "stop" else known,
-            usage=_usage(self._usage),
+            usage=self.usage,
             reasoning="".join(self._reasoning),
         )
 

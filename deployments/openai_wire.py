@@ -182,6 +182,10 @@ class StreamReader:
         """Never: the end is marked by `[DONE]`, which is no document."""
         return False
 
+    @property
+    def usage(self) -> Usage | None:
+        return self._usage
+
     def feed(self, chunk: object) -> Delta | None:
         """What this chunk adds to the answer, None when it adds nothing.
 

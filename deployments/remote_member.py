@@ -103,18 +103,17 @@ class RemoteMember:
     async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
         total_s = min(call.timeout_s, self._timeouts.total_s)
         timeout = asyncio.timeout(total_s)
+        reader = self._wire.reader()
         try:
             async with timeout:
                 if has_links(call.request):
                     call = await self._with_images(call)
-                return _checked(await (self._answer(call) if emit is None else self._stream(call, emit)))
+                return _checked(await (self._answer(call) if emit is None else self._stream(call, reader, emit)))
         except MemberError as error:
-            error.member = error.member or call.member
-            raise
+            raise _of_call(error, call, reader) from error.__cause__
         except FOREIGN_ERRORS as error:
-            if timeout.expired():
-                raise MemberTimeout(f"no answer within {total_s:.1f} s", member=call.member) from error
-            raise error_from_exception(error, call.member) from error
+            late = MemberTimeout(f"no answer within {total_s:.1f} s") if timeout.expired() else None
+            raise _of_call(late or error_from_exception(error, call.member), call, reader) from error
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -133,10 +132,9 @@ class RemoteMember:
             content = b"".join([piece async for piece in _Body(response)])
         return self._wire.completion(parsed(content))
 
-    async def _stream(self, call: Call, emit: Emit) -> Completion:
+    async def _stream(self, call: Call, reader: StreamReader, emit: Emit) -> Completion:
         path = self._wire.path(self._model, stream=True)
         body = self._body(call, stream=True)
-        reader = self._wire.reader()
         async with (
             _Patience(self._timeouts, call) as patience,
             self._client.stream("POST", path, content=body) as response,
@@ -223,12 +221,21 @@ class _Patience:
             raise MemberTimeout(self._waits_for, member=self._member) from error
 
 
+def _of_call(error: MemberError, call: Call, reader: StreamReader) -> MemberError:
+    """The error with whose it is, and with what the call used as far as its stream told before."""
+    error.member = error.member or call.member
+    error.usage = error.usage or reader.usage
+    return error
+
+
 def _checked(completion: Completion) -> Completion:
     if completion.text.strip() or completion.tool_calls:
         return completion
+    error: MemberError = EmptyCompletion(f"neither text nor tool calls (finish reason {completion.finish_reason})")
     if completion.finish_reason == "content_filter":
-        raise MemberRejected("the answer was withheld (content_filter)")
-    raise EmptyCompletion(f"neither text nor tool calls (finish reason {completion.finish_reason})")
+        error = MemberRejected("the answer was withheld (content_filter)")
+    error.usage = completion.usage
+    raise error
 
 
 def _media_type(response: httpx.Response) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from fusion.errors import MemberError, MemberRejected
-from fusion.values import Call, Completion, Delta, ImagePart
+from fusion.values import Call, Completion, Delta, ImagePart, Usage
 
 Api = Literal["openai", "anthropic", "gemini"]
 
@@ -37,6 +37,11 @@ class StreamReader(Protocol):
     @property
     def ended(self) -> bool:
         """Whether the provider has said that the stream is over."""
+        ...
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the provider has said so far of the tokens used."""
         ...
 
     def feed(self, chunk: object) -> Delta | None:

@@ -27,7 +27,7 @@ import traceback
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from fusion.values import Candidate, Completion
+    from fusion.values import Candidate, Completion, Usage
 
 
 class FusionError(Exception):
@@ -61,13 +61,15 @@ class UnknownModel(InvalidRequest):
 
 
 class MemberError(FusionError):
-    """A call to a member ended without a completion. `member` is its name, where known."""
+    """A call to a member ended without a completion. `member` is its name, where known; `usage` is what the call used
+    all the same, where the backend said so."""
 
     code = "member_failed"
 
     def __init__(self, message: str, *, member: str | None = None) -> None:
         super().__init__(message)
         self.member = member
+        self.usage: Usage | None = None
 
 
 class MemberTimeout(MemberError):

@@ -227,9 +227,8 @@ class _Run:
             outcome = MemberTimeout(f"no decision within {turn_s:.1f} s", member=step.judge)
         else:
             outcome = _cancelled_itself(step.judge) if task.cancelled() else task.result()
-        usage = outcome.usage if isinstance(outcome, Completion) else None
-        if self.written or isinstance(outcome, Completion):
-            self._count(usage)
+        if self.written or outcome.usage or isinstance(outcome, Completion):
+            self._count(outcome.usage)
             self.judge_costs_usd.append(self._cost_usd(step.judge, outcome))
         if isinstance(outcome, Completion):
             return outcome
@@ -254,15 +253,13 @@ class _Run:
         return Call(member, request, timeout_s=self.deadline_at - _now())
 
     def _priced(self, candidate: Candidate) -> Candidate:
-        if candidate.completion is None:
-            return candidate
-        return replace(candidate, cost_usd=self._cost_usd(candidate.member, candidate.completion))
+        outcome = candidate.completion or candidate.error
+        return replace(candidate, cost_usd=self._cost_usd(candidate.member, outcome)) if outcome else candidate
 
     def _cost_usd(self, member: str, outcome: Completion | MemberError) -> float | None:
         """What a call came to cost, at the price of the member that answered it."""
-        if not isinstance(outcome, Completion):
-            return None
-        profile = self.pool.profiles.get(outcome.answered_by or member)
+        answered_by = outcome.answered_by if isinstance(outcome, Completion) else None
+        profile = self.pool.profiles.get(answered_by or member)
         return cost_usd(outcome.usage, None if profile is None else profile.price)
 
     def _count(self, usage: Usage | None) -> None:
@@ -284,9 +281,10 @@ class _Run:
 
     def _result(self, decision: Decision) -> Fused:
         for candidate in self.candidates:
-            self._count(candidate.completion.usage if candidate.completion else None)
+            self._count(candidate.usage)
         answered = [candidate for candidate in self.candidates if candidate.status == "answered"]
-        costs_usd = [*(candidate.cost_usd for candidate in answered), *self.judge_costs_usd]
+        paid = [candidate for candidate in self.candidates if candidate.status == "answered" or candidate.usage]
+        costs_usd = [*(candidate.cost_usd for candidate in paid), *self.judge_costs_usd]
         known_usd = [cost for cost in costs_usd if cost is not None]
         total_ms = (_now() - self.started_at) * 1e3
         slowest_ms = max(candidate.latency_ms for candidate in answered)
@@ -317,7 +315,9 @@ def _checked(reply: object, member: str) -> Completion:
     if not isinstance(reply, Completion):
         raise MalformedReply(f"a {type(reply).__name__} instead of a completion", member=member)
     if not reply.text.strip() and not reply.tool_calls:
-        raise EmptyCompletion("neither text nor tool calls", member=member)
+        empty = EmptyCompletion("neither text nor tool calls", member=member)
+        empty.usage = reply.usage
+        raise empty
     return reply
 
 

@@ -200,6 +200,12 @@ class Candidate:
     error: MemberError | None = None
     cost_usd: float | None = None
 
+    @property
+    def usage(self) -> Usage | None:
+        """What the call used, None when nobody said."""
+        outcome = self.completion or self.error
+        return outcome.usage if outcome else None
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:

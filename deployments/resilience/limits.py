@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from fusion.errors import LimitReached
+from fusion.errors import LimitReached, MemberError
 from fusion.member import Emit, Member
 from fusion.values import Call, Completion, Usage
 
@@ -205,6 +205,9 @@ class Limiting:
             completion = await self._member.ask(call, emit)
             usage = completion.usage
             return completion
+        except MemberError as error:
+            usage = error.usage
+            raise
         finally:
             self._limiter.leave(usage)
 

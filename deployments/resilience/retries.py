@@ -11,7 +11,7 @@ from deployments.resilience.budget import ExtraCalls
 from deployments.resilience.outlet import Outlet
 from fusion.errors import MemberError, MemberOverloaded
 from fusion.member import Emit, Member
-from fusion.values import Call, Completion
+from fusion.values import Call, Completion, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,8 @@ class Retrying:
     once, not before that time, and out of the same budget; when the time lies beyond the call's end it is given up at
     once. What our own limits refused is not repeated at all.
 
-    Each attempt is given what is left of `call.timeout_s`. The error raised is the last attempt's.
+    Each attempt is given what is left of `call.timeout_s`. The error raised is the last attempt's. The usage told is
+    that of all attempts, as far as it is known.
     """
 
     def __init__(self, member: Member, settings: RetrySettings, *, rng: random.Random) -> None:
@@ -51,12 +52,17 @@ class Retrying:
         ends_at = loop.time() + call.timeout_s
         attempt = 1
         overloads = 0
+        spent: Usage | None = None
         self._budget.earn()
         while True:
             outlet = Outlet(emit)
             try:
-                return await self._member.ask(call, outlet.emit)
+                completion = await self._member.ask(call, outlet.emit)
+                if spent is None or completion.usage is None:
+                    return completion
+                return replace(completion, usage=spent + completion.usage)
             except MemberError as error:
+                error.usage = spent = _sum(spent, error.usage)
                 overloads += isinstance(error, MemberOverloaded)
                 wait_s = self._wait_s(error, attempt, overloads, ends_at - loop.time())
                 if outlet.emitted or wait_s is None or not self._affordable():
@@ -104,3 +110,7 @@ class Retrying:
         affordable = self._budget.take()
         self._unaffordable += not affordable
         return affordable
+
+
+def _sum(one: Usage | None, other: Usage | None) -> Usage | None:
+    return one + other if one and other else one or other

@@ -28,7 +28,7 @@ from fusion.errors import (
     MemberUnauthorized,
     MemberUnavailable,
 )
-from fusion.values import Completion, Delta, ImagePart, Message, Sampling
+from fusion.values import Completion, Delta, ImagePart, Message, Sampling, Usage
 from tests.remote.internets import PRIVATE, PUBLIC, Names, images
 from tests.remote.upstream import END, OPENING, Action, Reset, Stall, chunk, reply, streamed, upstream
 from tests.unit.wire_cases import call_of, sampled
@@ -47,6 +47,18 @@ REPLIES = {
     "gemini": {"candidates": [{"content": {"parts": [{"text": "4"}]}, "finishReason": "STOP"}]},
 }
 OK = REPLIES["openai"]
+
+
+USAGE = {
+    "openai": {"usage": {"prompt_tokens": 7, "completion_tokens": 2}},
+    "anthropic": {"usage": {"input_tokens": 7, "output_tokens": 2}},
+    "gemini": {"usageMetadata": {"promptTokenCount": 7, "candidatesTokenCount": 2}},
+}
+EMPTY = {
+    "openai": {"choices": [{"message": {"content": ""}, "finish_reason": "length"}]},
+    "anthropic": {"type": "message", "content": [], "stop_reason": "max_tokens"},
+    "gemini": {"candidates": [{"content": {"parts": []}, "finishReason": "MAX_TOKENS"}]},
+}
 
 
 @asynccontextmanager
@@ -342,3 +354,21 @@ async def test_an_image_that_cannot_be_had_is_the_requests_fault() -> None:
             await member.ask(call_of(Message("user", (ImagePart(f"{server.url}/a.png"),))))
         assert caught.value.member == "ada"
         assert server.connections == 0
+
+
+@pytest.mark.parametrize("api", APIS)
+async def test_an_empty_answer_tells_what_it_used(api: Api) -> None:
+    async with upstream(reply({**EMPTY[api], **USAGE[api]})) as server:
+        with pytest.raises(EmptyCompletion) as caught:
+            await told(server.url, stream=False, api=api)
+    assert caught.value.usage == Usage(7, 2)
+
+
+async def test_a_stream_that_breaks_off_tells_what_was_used_until_then() -> None:
+    start = {"type": "message_start", "message": {"usage": {"input_tokens": 7, "output_tokens": 1}}}
+    event = b"event: message_start\ndata: " + json.dumps(start).encode() + b"\n\n"
+    for ending, kind in (([Reset()], MalformedReply), ([Stall()], MemberTimeout)):
+        async with upstream(OPENING, chunk(event), *ending) as server:
+            with pytest.raises(kind) as caught:
+                await told(server.url, stream=True, api="anthropic")
+        assert caught.value.usage == Usage(7, 1)

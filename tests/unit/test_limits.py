@@ -391,3 +391,13 @@ async def test_turns_come_in_the_order_of_asking(pauses_s: list[float], concurre
     await asyncio.gather(*tasks)
     assert [name for name, _ in busy.begun] == [f"{1 + number / 1000}" for number in range(len(pauses_s))]
     assert most_in_a_minute([at for _, at in busy.begun]) <= per_minute
+
+
+async def test_the_tokens_of_a_failed_call_count() -> None:
+    error = MemberUnavailable("cut off")
+    error.usage = Usage(90, 10)
+    member = limited(ScriptedMember(Fail(error), Answer("4", usage=Usage(1, 1))), tokens_per_minute=100)
+    with pytest.raises(MemberUnavailable):
+        await member.ask(CALL)
+    with pytest.raises(LimitReached):
+        await member.ask(within(30.0))

@@ -26,7 +26,7 @@ from fusion.errors import (
 )
 from fusion.member import Emit
 from fusion.testing import Answer, Behaviour, CutOff, Fail, Hang, ScriptedMember
-from fusion.values import Call, Completion, Delta
+from fusion.values import Call, Completion, Delta, Usage
 from tests.panels import QUESTION
 from tests.virtual_clock import VirtualClockLoop
 
@@ -298,3 +298,24 @@ async def test_a_call_cancelled_while_it_waits_is_cancelled() -> None:
         await task
     assert member.counters()["retry_budget_left"] == 1000
     assert member.counters()["retries_total"] == 0
+
+
+async def test_the_usage_is_that_of_all_attempts() -> None:
+    broken = MalformedReply("cut off")
+    broken.usage = Usage(10, 2)
+    member = ScriptedMember(DOWN, Fail(broken), Answer("4", usage=Usage(10, 5)))
+    assert (await retrying(member).ask(CALL)).usage == Usage(20, 7)
+
+
+async def test_the_usage_is_unknown_when_the_answers_is() -> None:
+    broken = MalformedReply("cut off")
+    broken.usage = Usage(10, 2)
+    assert (await retrying(ScriptedMember(Fail(broken), Answer("4", usage=None))).ask(CALL)).usage is None
+
+
+async def test_a_failure_tells_the_usage_of_all_attempts() -> None:
+    errors = [MalformedReply("cut off"), EmptyCompletion("nothing said"), MemberUnavailable("refused")]
+    errors[0].usage, errors[1].usage = Usage(10, 2), Usage(10, 1)
+    with pytest.raises(MemberUnavailable) as caught:
+        await retrying(ScriptedMember(*map(Fail, errors))).ask(CALL)
+    assert caught.value.usage == Usage(20, 3)

@@ -475,6 +475,29 @@ async def test_an_invalid_verdict_was_paid_for_too() -> None:
     assert result.cost_usd == pytest.approx((307 + 2 * 53) / 1e6)
 
 
+async def test_what_a_failed_call_used_was_paid_for_too() -> None:
+    cut_off = MalformedReply("the stream broke off")
+    cut_off.usage = Usage(40, 5)
+    members = {
+        "ada": ScriptedMember(Answer("four", usage=Usage(100, 20)), delay_s=1.0),
+        "judge": ScriptedMember(favouring("four")),
+    }
+    members |= {"bob": ScriptedMember(Fail(cut_off)), "cyd": ScriptedMember(Answer(" ", usage=Usage(60, 0)))}
+    members |= {"dan": ScriptedMember(Fail(MemberUnavailable("refused")))}
+    result = await fused(members, quorum=1, profiles={**PRICED, "cyd": profile("cyd", price=PRICE)})
+    outcomes = {candidate.member: candidate for candidate in result.candidates}
+    assert {name: outcome.usage for name, outcome in outcomes.items()} == {
+        "ada": Usage(100, 20),
+        "bob": Usage(40, 5),
+        "cyd": Usage(60, 0),
+        "dan": None,
+    }
+    assert outcomes["bob"].cost_usd == pytest.approx(50e-6)
+    assert outcomes["cyd"].cost_usd == pytest.approx(60e-6)
+    assert outcomes["dan"].cost_usd is None
+    assert result.cost_usd == pytest.approx((140 + 50 + 60) / 1e6)
+
+
 async def test_the_cost_is_unknown_when_an_answered_calls_usage_is() -> None:
     result = await fused(priced_members(None, favouring("four")), quorum=2, profiles=PRICED)
     assert result.usage == Usage(210, 35)
