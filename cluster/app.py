@@ -18,6 +18,7 @@ from cluster.config import ClusterConfig, JudgeReplicas, RemoteBackendConfig, Re
 from cluster.remote_backend import remote_backend
 from deployments.catalogue import Catalogue
 from deployments.judge import Judge
+from deployments.queue_depth import autoscaling_config
 from deployments.remote_replica import RemoteReplica, RemoteSettings
 from deployments.resilience.breaker import BreakerSettings
 from deployments.resilience.limits import LimitSettings
@@ -126,11 +127,7 @@ def _options(
         "name": name,
         "max_ongoing_requests": max_ongoing,
         "max_queued_requests": max_queued,
-        "autoscaling_config": {
-            "min_replicas": replicas.min,
-            "max_replicas": replicas.max,
-            "target_ongoing_requests": target_ongoing,
-        },
+        "autoscaling_config": autoscaling_config(replicas.min, replicas.max, target_ongoing),
         "ray_actor_options": {"num_cpus": _IO_BOUND_CPUS},
         # A path may hold nothing of a prompt, but a log line a request is a cost on the hot path.
         "logging_config": LoggingConfig(enable_access_log=False),

@@ -17,6 +17,7 @@ from deployments.handle_member import HandleMember
 from deployments.http_api import Limits, http_api, key_digest
 from deployments.member_replica import ReplicaStatus
 from deployments.metrics import Exporter
+from deployments.queue_depth import DURATION
 from deployments.secrets import Secret
 from fusion.errors import EmptyCompletion, MemberTimeout
 from fusion.member import Emit, Member
@@ -28,6 +29,8 @@ from fusion.values import Call, Completion, Fused
 READINESS_TIMEOUT_S = 2.0
 MEMBER_TIMEOUT_S = Policy().deadline_s
 """How long a plain call to a member may take."""
+
+_DURATION_WEIGHT = 0.1  # of the last fusion, in the mean of those before it
 
 
 class Judge:
@@ -57,6 +60,7 @@ class Judge:
         Exporter(resilient).start()
         digests = None if keys is None else tuple(key_digest(key) for key in keys.read().replace(",", " ").split())
         self._limits = Limits(max_body_bytes, digests)
+        self._duration_s: float | None = None
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Serve's hook for a deployment that is an ASGI application."""
@@ -65,7 +69,15 @@ class Judge:
     async def fuse(self, preset: Preset, chat: ChatRequest, watcher: Watcher | None, started_at: float) -> Fused:
         """Answer with a panel."""
         task = Task(preset, chat.request, self.catalogue.profiles, seed=secrets.randbits(63))
-        return await fuse(task, self._pool, watcher=watcher, started_at=started_at)
+        fused = await fuse(task, self._pool, watcher=watcher, started_at=started_at)
+        took_s = fused.timings.total_ms / 1e3
+        last_s = self._duration_s or took_s
+        self._duration_s = last_s + _DURATION_WEIGHT * (took_s - last_s)
+        return fused
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Serve's hook for numbers that its autoscaling policy is given."""
+        return {} if self._duration_s is None else {DURATION: self._duration_s}
 
     async def ask(self, member: str, chat: ChatRequest, emit: Emit | None) -> Completion:
         """Answer with one member alone."""

@@ -25,6 +25,7 @@ from deployments.engine_schemas import lengths_as_patterns
 from deployments.image_urls import ImageUrls, has_links
 from deployments.member_replica import Deltas, MemberReplica, Outcome, ReplicaStatus
 from deployments.openai_wire import StreamReader, chat_body, completion_from
+from deployments.queue_depth import autoscaling_config
 from fusion.errors import (
     MalformedReply,
     MemberError,
@@ -35,6 +36,9 @@ from fusion.errors import (
 )
 from fusion.member import Emit, MemberProfile
 from fusion.values import Call, Completion
+
+DOWN_AFTER_S = 600.0
+"""How long an engine that nobody needs is kept: starting one takes minutes."""
 
 _DONE = "[DONE]"
 _TOO_LONG = frozenset({"input_text", "input_tokens", "max_tokens", "max_completion_tokens"})
@@ -234,11 +238,9 @@ def llm_config(settings: EngineSettings) -> LLMConfig:
             "deployment_config": {
                 "max_ongoing_requests": settings.max_ongoing,
                 "max_queued_requests": settings.max_ongoing,
-                "autoscaling_config": {
-                    "min_replicas": settings.min_replicas,
-                    "max_replicas": settings.max_replicas,
-                    "target_ongoing_requests": settings.target_ongoing,
-                },
+                "autoscaling_config": autoscaling_config(
+                    settings.min_replicas, settings.max_replicas, settings.target_ongoing, DOWN_AFTER_S
+                ),
                 # The shards' own bundles hold what the engine takes; the replica beside them only waits.
                 "ray_actor_options": {"num_cpus": 0},
                 # On a machine whose every core computes, a health check may wait for its turn.

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from deployments.vllm_member import EngineSettings, llm_config
+from deployments.queue_depth import autoscaling_config
+from deployments.vllm_member import DOWN_AFTER_S, EngineSettings, llm_config
 
 
 def _settings(**changes: Any) -> EngineSettings:
@@ -39,7 +40,7 @@ def test_no_limit_is_left_to_serve_llm() -> None:
     config = llm_config(_settings(accelerator="cpu", target_ongoing=10, max_ongoing=40, min_replicas=2, max_replicas=5))
     options = config.deployment_config
     assert options["max_ongoing_requests"] == options["max_queued_requests"] == 40
-    assert options["autoscaling_config"] == {"min_replicas": 2, "max_replicas": 5, "target_ongoing_requests": 10}
+    assert options["autoscaling_config"] == autoscaling_config(2, 5, 10, DOWN_AFTER_S)
 
 
 def test_engine_arguments_are_taken_verbatim_and_come_before_the_defaults() -> None:
