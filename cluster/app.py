@@ -29,6 +29,7 @@ from fusion.member import MemberProfile
 APP_NAME = "fusion"
 # Coordinating and waiting for others takes little of a core.
 _IO_BOUND_CPUS = 0.1
+_BEING_REFUSED = 256
 
 
 # Serve's decorators are typed for functions.
@@ -55,11 +56,15 @@ def build(
     catalogue = Catalogue(config.fusion_presets(), profiles, config.default_preset)
     keys = config.server.api_keys_env
     judge = config.judge
-    options = _options("judge", judge.replicas, judge.target_queue_depth, judge.max_ongoing, judge.max_queued)
+    # What is too much the replica refuses itself, in the API's own words; Serve only has to let it in.
+    let_in = judge.max_ongoing + judge.max_queued + _BEING_REFUSED
+    options = _options("judge", judge.replicas, judge.target_queue_depth, let_in, let_in)
     return _deployment(_asgi_ingress(Judge), **options).bind(
         catalogue,
         members or member_deployments(config, profiles, folders or {}),
         max_body_bytes=config.server.max_body_bytes,
+        max_ongoing=judge.max_ongoing,
+        max_queued=judge.max_queued,
         keys=None if keys is None else Secret(env=keys),
         backups=config.backups(),
     )

@@ -17,7 +17,8 @@ from deployments.handle_member import HandleMember
 from deployments.http_api import Limits, http_api, key_digest
 from deployments.member_replica import ReplicaStatus
 from deployments.metrics import Exporter
-from deployments.queue_depth import DURATION
+from deployments.queue_depth import DURATION, QUEUED
+from deployments.resilience.limits import Limiter, LimitSettings
 from deployments.secrets import Secret
 from fusion.errors import EmptyCompletion, MemberTimeout
 from fusion.member import Emit, Member
@@ -37,8 +38,8 @@ class Judge:
     """Serves the HTTP API and runs every fused request from its panel to its answer.
 
     `handles` reach the members' deployments by member name; members that share a deployment share its handle. `keys`
-    says where the API's keys are, None when it is open. `backups` names who is asked besides a member, for those that
-    have anyone.
+    says where the API's keys are, None when it is open. `max_ongoing` requests run at once and `max_queued` wait for
+    their turn; more are refused. `backups` names who is asked besides a member, for those that have anyone.
     """
 
     def __init__(
@@ -47,6 +48,8 @@ class Judge:
         handles: Mapping[str, DeploymentHandle[Any]],
         *,
         max_body_bytes: int,
+        max_ongoing: int,
+        max_queued: int,
         keys: Secret | None,
         backups: Mapping[str, Backup],
     ) -> None:
@@ -60,6 +63,7 @@ class Judge:
         Exporter(resilient).start()
         digests = None if keys is None else tuple(key_digest(key) for key in keys.read().replace(",", " ").split())
         self._limits = Limits(max_body_bytes, digests)
+        self._turns = Limiter(LimitSettings(concurrency=max_ongoing, max_queued=max_queued))
         self._duration_s: float | None = None
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
@@ -69,7 +73,11 @@ class Judge:
     async def fuse(self, preset: Preset, chat: ChatRequest, watcher: Watcher | None, started_at: float) -> Fused:
         """Answer with a panel."""
         task = Task(preset, chat.request, self.catalogue.profiles, seed=secrets.randbits(63))
-        fused = await fuse(task, self._pool, watcher=watcher, started_at=started_at)
+        await self._turns.enter(started_at + preset.policy.deadline_s - asyncio.get_running_loop().time())
+        try:
+            fused = await fuse(task, self._pool, watcher=watcher, started_at=started_at)
+        finally:
+            self._turns.leave()
         took_s = fused.timings.total_ms / 1e3
         last_s = self._duration_s or took_s
         self._duration_s = last_s + _DURATION_WEIGHT * (took_s - last_s)
@@ -77,16 +85,20 @@ class Judge:
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Serve's hook for numbers that its autoscaling policy is given."""
-        return {} if self._duration_s is None else {DURATION: self._duration_s}
+        stats = {QUEUED: float(self._turns.queued)}
+        return stats if self._duration_s is None else {**stats, DURATION: self._duration_s}
 
     async def ask(self, member: str, chat: ChatRequest, emit: Emit | None) -> Completion:
         """Answer with one member alone."""
         call = Call(member, chat.request, timeout_s=MEMBER_TIMEOUT_S)
+        await self._turns.enter(MEMBER_TIMEOUT_S)
         try:
             async with asyncio.timeout(MEMBER_TIMEOUT_S):
                 completion = await self._members[member].ask(call, emit)
         except TimeoutError as error:
             raise MemberTimeout(f"no answer within {MEMBER_TIMEOUT_S:.0f} s", member=member) from error
+        finally:
+            self._turns.leave()
         if not completion.text and not completion.tool_calls:
             raise EmptyCompletion(f"{member} answered with neither text nor tool calls", member=member)
         return completion

@@ -16,6 +16,9 @@ DURATION = "fusion_duration_s"
 
 DOWN_AFTER_S = 60.0
 
+QUEUED = "fusion_queued"
+"""The name under which a replica reports how many calls wait for their turn in it. To Serve they are running."""
+
 _WANTED = "wanted"
 _STEPPED_DOWN_AT = "stepped_down_at"
 
@@ -118,12 +121,12 @@ class QueueDepthPolicy:
         self._settings = QueueDepthSettings(**settings)  # type: ignore[arg-type]
 
     def __call__(self, ctx: _Context) -> tuple[int, dict[str, Any]]:
-        queued = max(0.0, ctx.total_queued_requests)
-        durations = (ctx.aggregated_metrics or {}).get(DURATION, {}).values()
+        told = ctx.aggregated_metrics or {}
+        queued = max(0.0, ctx.total_queued_requests) + sum(told.get(QUEUED, {}).values())
         load = Load(
             running=max(0.0, ctx.total_num_requests - queued),
             queued=queued,
-            duration_s=max(durations, default=None),
+            duration_s=max(told.get(DURATION, {}).values(), default=None),
         )
         return decide(
             load, ctx.current_num_replicas, ctx.target_num_replicas, ctx.current_time, ctx.policy_state, self._settings

@@ -50,8 +50,8 @@ class Limiter:
         """Calls that wait for their turn."""
         return len(self._waiting)
 
-    async def enter(self, call: Call) -> None:
-        """Wait for a turn, at most `call.timeout_s`, and take it. `leave` ends it.
+    async def enter(self, timeout_s: float, member: str | None = None) -> None:
+        """Wait for a turn, at most `timeout_s`, and take it. `leave` ends it.
 
         Raises:
             LimitReached: the queue is full, or the turn would come too late. `retry_after_s` is when the limits a
@@ -64,33 +64,33 @@ class Limiter:
             return
         if self.queued >= self._settings.max_queued:
             raise LimitReached(
-                f"{self.queued} calls are waiting already", member=call.member, retry_after_s=_retry_after_s(wait_s)
+                f"{self.queued} calls are waiting already", member=member, retry_after_s=_retry_after_s(wait_s)
             )
-        if wait_s >= call.timeout_s:
+        if wait_s >= timeout_s:
             raise LimitReached(
-                f"the limits leave no turn within {call.timeout_s:.1f} s",
-                member=call.member,
+                f"the limits leave no turn within {timeout_s:.1f} s",
+                member=member,
                 retry_after_s=_retry_after_s(wait_s),
             )
         turn: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         self._let_in()
-        timeout = asyncio.timeout(call.timeout_s)
+        timeout = asyncio.timeout(timeout_s)
         try:
             async with timeout:
                 await turn
         except TimeoutError as error:
             self._withdraw(turn)
             raise LimitReached(
-                f"no turn within {call.timeout_s:.1f} s",
-                member=call.member,
+                f"no turn within {timeout_s:.1f} s",
+                member=member,
                 retry_after_s=_retry_after_s(self._wait_at_least_s(_now())),
             ) from error
         except BaseException:
             self._withdraw(turn)
             raise
 
-    def leave(self, usage: Usage | None) -> None:
+    def leave(self, usage: Usage | None = None) -> None:
         """A call that had its turn has ended, and used this much where that is known."""
         self.running -= 1
         if usage is not None and self._settings.tokens_per_minute is not None:
@@ -192,7 +192,7 @@ class Limiting:
     async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
         began_at = _now()
         try:
-            await self._limiter.enter(call)
+            await self._limiter.enter(call.timeout_s, call.member)
         except LimitReached:
             self._refused += 1
             raise

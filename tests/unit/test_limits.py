@@ -208,16 +208,16 @@ async def test_a_call_without_time_does_not_wait() -> None:
 async def test_tokens_used_at_several_times_say_when_enough_of_them_is_over() -> None:
     limiter = Limiter(LimitSettings(tokens_per_minute=50))
     for tokens in (20, 45):
-        await limiter.enter(CALL)
+        await limiter.enter(CALL.timeout_s)
         await asyncio.sleep(10.0)
         limiter.leave(Usage(tokens, 0))
     with pytest.raises(LimitReached) as caught:
-        await limiter.enter(within(1.0))
+        await limiter.enter(1.0)
     assert caught.value.retry_after_s == pytest.approx(50.0)
     await asyncio.sleep(1.0)
     limiter.leave(Usage(10, 0))
     with pytest.raises(LimitReached) as caught:
-        await limiter.enter(within(1.0))
+        await limiter.enter(1.0)
     assert caught.value.retry_after_s == pytest.approx(59.0)
 
 
@@ -246,8 +246,8 @@ async def test_a_waiter_that_goes_away_leaves_no_hole() -> None:
 
 async def test_a_turn_that_came_in_the_moment_of_cancellation_goes_to_the_next() -> None:
     limiter = Limiter(LimitSettings(concurrency=1, requests_per_minute=2))
-    await limiter.enter(CALL)
-    second, third = (asyncio.create_task(limiter.enter(within(100.0))) for _ in range(2))
+    await limiter.enter(CALL.timeout_s)
+    second, third = (asyncio.create_task(limiter.enter(100.0)) for _ in range(2))
     await asyncio.sleep(0)
     limiter.leave(None)
     second.cancel()
@@ -260,9 +260,9 @@ async def test_a_turn_that_came_in_the_moment_of_cancellation_goes_to_the_next()
 
 async def test_a_turn_that_came_in_the_moment_of_the_timeout_goes_to_the_next() -> None:
     limiter = Limiter(LimitSettings(concurrency=1, requests_per_minute=2))
-    await limiter.enter(CALL)
+    await limiter.enter(CALL.timeout_s)
     asyncio.get_running_loop().call_later(5.0, limiter.leave, None)
-    second, third = (asyncio.create_task(limiter.enter(within(timeout_s))) for timeout_s in (5.0, 100.0))
+    second, third = (asyncio.create_task(limiter.enter(timeout_s)) for timeout_s in (5.0, 100.0))
     with pytest.raises(LimitReached):
         await second
     await third
@@ -297,12 +297,12 @@ async def test_cancelled_in_the_moment_of_its_timeout_it_is_cancelled() -> None:
 async def test_nobody_slips_in_before_those_whose_time_came_while_the_loop_was_held_up() -> None:
     limiter = Limiter(LimitSettings(concurrency=1, requests_per_minute=2))
     for _ in range(2):
-        await limiter.enter(CALL)
+        await limiter.enter(CALL.timeout_s)
         limiter.leave(None)
     order: list[str] = []
 
     async def enter(name: str) -> None:
-        await limiter.enter(within(100.0))
+        await limiter.enter(100.0)
         order.append(name)
 
     waiting = asyncio.create_task(enter("the one who waited"))

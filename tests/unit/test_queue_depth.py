@@ -14,6 +14,7 @@ from ray.serve.config import AutoscalingConfig
 
 from deployments.queue_depth import (
     DURATION,
+    QUEUED,
     Load,
     QueueDepthPolicy,
     QueueDepthSettings,
@@ -143,6 +144,7 @@ class Context:
         (Context(20, 4, {DURATION: {"a": 1.0, "b": 2.0}}), 6),
         (Context(20, 4, {"other": {"a": 100.0}}), 5),
         (Context(20, -1), 5),
+        (Context(20, 0, {DURATION: {"a": 2.0}, QUEUED: {"a": 3.0, "b": 1.0}}), 6),
     ],
 )
 def test_what_serve_tells_it(context: Context, replicas: int) -> None:
