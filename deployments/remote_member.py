@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
-from httpx_aiohttp import HttpxAiohttpClient
 from pydantic_core import to_json
 
 from deployments.anthropic_wire import AnthropicWire
@@ -24,6 +23,7 @@ from deployments.upstream_errors import (
     error_from_exception,
     error_from_response,
 )
+from deployments.upstream_http import http_client
 from deployments.upstream_json import parsed
 from deployments.wire import Api, Complaint, StreamReader, WireFormat
 from fusion.errors import EmptyCompletion, MalformedReply, MemberError, MemberRejected, MemberTimeout
@@ -32,6 +32,8 @@ from fusion.values import Call, Completion, Delta
 
 MAX_RESPONSE_BYTES = 32 * 1024 * 1024
 MAX_ERROR_BYTES = 256 * 1024
+MAX_ERROR_BODY_S = 0.5
+"""How long an error's body may take: its status says most of it."""
 LINGER_S = 0.1
 """How long a finished stream may take to end, so that its connection can be used again."""
 
@@ -67,9 +69,9 @@ class RemoteBackend:
 class RemoteMember:
     """One model of a remote API.
 
-    Redirects are refused, and so are compressed replies, which were not asked for; what is read is capped in bytes.
-    A reply without text and without tool calls is an error. An API whose address is not public is given images, never
-    their URLs: it would fetch them from inside of a network that their author must not reach.
+    Redirects are refused, and so are compressed replies, which were not asked for; what is read is capped in bytes, and
+    cookies are not kept. A reply without text and without tool calls is an error. An API whose address is not public is
+    given images, never their URLs: it would fetch them from inside of a network that their author must not reach.
 
     Args:
         backend: the API.
@@ -91,13 +93,11 @@ class RemoteMember:
         self._omitted: dict[str, Any] = dict.fromkeys(omits)
         self._wire = wire_format(backend)
         key = None if backend.key is None else backend.key.read()
-        self._client = HttpxAiohttpClient(
-            base_url=backend.base_url.rstrip("/") + "/",
-            headers={**self._wire.headers(key), "content-type": "application/json", "accept-encoding": "identity"},
-            timeout=httpx.Timeout(None, connect=backend.timeouts.connect_s),
-            limits=httpx.Limits(max_connections=backend.max_connections),
-            follow_redirects=False,
-            trust_env=False,
+        self._client = http_client(
+            backend.base_url.rstrip("/") + "/",
+            {**self._wire.headers(key), "content-type": "application/json", "accept-encoding": "identity"},
+            connect_s=backend.timeouts.connect_s,
+            max_connections=backend.max_connections,
         )
 
     async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
@@ -279,9 +279,10 @@ class _Body:
 
 
 async def _error_body(response: httpx.Response) -> object:
-    """The document in an error's body, None when there is none to be read in it."""
+    """The document in an error's body, None when there is none to be read in it soon."""
     with suppress(MalformedReply, *FOREIGN_ERRORS):
-        return parsed(b"".join([piece async for piece in _Body(response, MAX_ERROR_BYTES)]))
+        async with asyncio.timeout(MAX_ERROR_BODY_S):
+            return parsed(b"".join([piece async for piece in _Body(response, MAX_ERROR_BYTES)]))
 
 
 async def _let_end(pieces: _Body) -> None:

@@ -13,6 +13,8 @@ from pydantic_core import from_json, to_json
 
 from fusion.errors import MalformedReply
 
+_MAX_COUNT = 2**53 - 1  # up to which a float, too, is exact
+
 
 def parsed(content: bytes | str) -> object:
     """The document in `content`, which must be valid UTF-8 and hold no lone surrogates.
@@ -44,8 +46,8 @@ def items(value: object) -> Sequence[Any]:
 
 
 def count(value: object) -> int | None:
-    """A number of things, None when it is not one."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    """A number of things, None when it is not one or too large to be computed with."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_COUNT else None
 
 
 def new_call_id() -> str:

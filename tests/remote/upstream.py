@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,19 @@ class Reset:
     """Break the connection off."""
 
 
-Action = bytes | Stall | Reset
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Say that nothing more will come, and hang up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Send nothing for a while."""
+
+    for_s: float
+
+
+Action = bytes | Stall | Reset | Close | Pause
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +48,7 @@ class Asked:
 class Upstream:
     """What it does for each request, and what it saw. `working` is how many requests it is at."""
 
-    actions: Callable[[Asked], Sequence[Action]]
+    actions: Callable[[Asked], Iterable[Action]]
     asked: list[Asked] = field(default_factory=list[Asked])
     connections: int = 0
     open: int = 0
@@ -63,14 +75,8 @@ class Upstream:
                 self.working += 1
                 try:
                     for action in self.actions(self.asked[-1]):
-                        if isinstance(action, Reset):
-                            writer.transport.abort()
+                        if not await _done(action, reader, writer):
                             return
-                        if isinstance(action, Stall):
-                            await reader.read()
-                            return
-                        writer.write(action)
-                        await writer.drain()
                 finally:
                     self.working -= 1
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -81,9 +87,31 @@ class Upstream:
             writer.close()
 
 
+async def _done(action: Action, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    """Do it; whether the connection lives on."""
+    match action:
+        case bytes():
+            writer.write(action)
+            await writer.drain()
+            return True
+        case Pause(for_s):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(for_s):
+                    await reader.read()
+                return False
+            return True
+        case Stall():
+            await reader.read()
+        case Reset():
+            writer.transport.abort()
+        case Close():
+            pass
+    return False
+
+
 @asynccontextmanager
 async def upstream(
-    *actions: Action, by: Callable[[Asked], Sequence[Action]] | None = None, host: str = "127.0.0.1"
+    *actions: Action, by: Callable[[Asked], Iterable[Action]] | None = None, host: str = "127.0.0.1"
 ) -> AsyncIterator[Upstream]:
     """A server that does this for every request, or what `by` makes of each."""
     served = Upstream(by or (lambda _: actions), host=host)
