@@ -78,7 +78,13 @@ def serve(file: Path, host: str | None, port: int | None, address: str | None, r
             folders = _prepare_models(config, report)
             mark = mark_run()
             watchdog = watch_run(mark)
-            _run(config, folders, address, report)
+            # In a thread, while this one waits: what a signal raises in the middle of an import can get lost.
+            ray_started, deployed = _in_background(
+                lambda: _start_ray(config, address, report), lambda: _deploy(config, folders, report)
+            )
+            ray_started.result()
+            _raise_on_signals()  # Ray has put handlers of its own in their place
+            deployed.result()
             watchdog.wait()  # it outlives this process, so this ends with a signal
         except Stopped as stopped:
             return stopped.signum
@@ -91,17 +97,11 @@ def serve(file: Path, host: str | None, port: int | None, address: str | None, r
     return 0
 
 
-def _run(config: ClusterConfig, folders: dict[str, str], address: str | None, report: Report) -> None:
-    server = config.server
-    local = is_loopback(server.host)
-    os.environ |= _environment(local)
+def _start_ray(config: ClusterConfig, address: str | None, report: Report) -> None:
+    os.environ |= _environment(is_loopback(config.server.host))
     import ray  # reads the environment when it is imported
-    from ray import serve as ray_serve
 
-    from cluster.app import APP_NAME, build
-
-    for talkative in ("ray.serve", "httpx", "vllm"):
-        logging.getLogger(talkative).setLevel(logging.ERROR)
+    _quieten("ray", "httpx", "vllm")
     if any(isinstance(backend, VllmBackendConfig) for backend in config.backends.values()):
         # Describing an engine imports vLLM here too, which takes longer than Ray's start: let it begin meanwhile.
         _in_background(lambda: import_module("deployments.vllm_member"))
@@ -112,12 +112,25 @@ def _run(config: ClusterConfig, folders: dict[str, str], address: str | None, re
         )
     else:
         context = ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    _raise_on_signals()  # Ray has put handlers of its own in their place
     if context.dashboard_url:
         report(f"Ray's dashboard: http://{context.dashboard_url}")
+
+
+def _quieten(*loggers: str) -> None:
+    for name in loggers:
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _deploy(config: ClusterConfig, folders: dict[str, str], report: Report) -> None:
+    from ray import serve as ray_serve
+
+    from cluster.app import APP_NAME, build
+
+    _quieten("ray.serve")
+    server = config.server
     serve_api: Any = ray_serve
     serve_api.start(http_options={"host": server.host, "port": server.port})
-    deploying = _in_background(lambda: serve_api.run(build(config, folders=folders), name=APP_NAME))
+    [deploying] = _in_background(lambda: serve_api.run(build(config, folders=folders), name=APP_NAME))
     _await_running(serve_api, APP_NAME, deploying, report)
     report("asking for a first answer")
     took_s = _first_answer(config)
@@ -146,18 +159,22 @@ def _environment(local: bool) -> dict[str, str]:
     }
 
 
-def _in_background(work: Callable[[], object]) -> Future[object]:
-    """Work in a thread that a signal to this process does not have to wait for."""
-    future: Future[object] = Future()
+def _in_background(*works: Callable[[], object]) -> list[Future[object]]:
+    """Work in a thread that a signal to this process does not have to wait for: one after the other, up to one that
+    fails. The thread stays, for Ray's processes end with the one that started them."""
+    futures: list[Future[object]] = [Future() for _ in works]
 
     def do() -> None:
-        try:
-            future.set_result(work())
-        except Exception as error:
-            future.set_exception(error)
+        for work, future in zip(works, futures, strict=True):
+            try:
+                future.set_result(work())
+            except BaseException as error:
+                future.set_exception(error)
+                break
+        threading.Event().wait()
 
     threading.Thread(target=do, daemon=True).start()
-    return future
+    return futures
 
 
 def _await_running(serve_api: Any, app_name: str, deploying: Future[object], report: Report) -> None:
@@ -244,7 +261,8 @@ def _shut_down(ours: bool) -> None:
     Ray comes down in its own way even when Serve hangs, for a process that is still connected dies with Ray's node.
     """
     ray: Any = sys.modules.get("ray")
-    if ray is None or not ray.is_initialized():
+    # It can be there in part, when the end comes in the middle of its import.
+    if not getattr(ray, "is_initialized", bool)():
         return
     from ray import serve as ray_serve
 
@@ -255,7 +273,7 @@ def _shut_down(ours: bool) -> None:
     with Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere), redirect_stdout(nowhere):
         for end in (serve_api.shutdown if ours else lambda: serve_api.delete(APP_NAME), ray.shutdown):
             with suppress(Exception):
-                _in_background(end).result(SHUTDOWN_TIMEOUT_S)
+                _in_background(end)[0].result(SHUTDOWN_TIMEOUT_S)
 
 
 @contextmanager

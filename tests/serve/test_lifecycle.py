@@ -81,15 +81,15 @@ def serving(config: Path, log: Path) -> Iterator[tuple[subprocess.Popen[str], st
 def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """Everything that the process started, found by the mark that it leaves in their environment."""
     children = psutil.Process(process.pid).children(recursive=True)
-    mark = next(mark for child in children if (mark := child.environ().get("FUSION_CLUSTER_RUN")))
-    found: list[psutil.Process] = []
-    for candidate in psutil.process_iter():
-        try:
-            if candidate.environ().get("FUSION_CLUSTER_RUN") == mark:
-                found.append(candidate)
-        except (psutil.Error, OSError):
-            continue
-    return found
+    mark = next(mark for child in children if (mark := _mark(child)))
+    return [candidate for candidate in psutil.process_iter() if _mark(candidate) == mark]
+
+
+def _mark(process: psutil.Process) -> str | None:
+    try:
+        return process.environ().get("FUSION_CLUSTER_RUN")
+    except (psutil.Error, OSError):
+        return None
 
 
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGINT to the group", "SIGKILL to the group"])
