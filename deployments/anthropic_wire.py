@@ -17,6 +17,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from deployments.anthropic_schema import UnclosableObject, closed_schema
 from deployments.upstream_errors import error_from_complaint, machine_code, says_too_long
@@ -67,11 +68,28 @@ _STATUSES: Mapping[str, int] = {
 _NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9_-]")
 
 
+def is_a_copy(base_url: str) -> bool:
+    """Whether the server at this URL is not Anthropic's own, nor Azure's of it, but another that speaks its format."""
+    host = f".{urlsplit(base_url).hostname or ''}"
+    return not host.endswith((".anthropic.com", ".azure.com"))
+
+
 class AnthropicWire:
-    """The format of the Messages API."""
+    """The format of the Messages API.
+
+    Args:
+        copy: the server is somebody else's. Some of these, such as vLLM's, know a key only as a bearer token; to
+            Anthropic itself such a token is another kind of login, which it would try.
+    """
+
+    def __init__(self, *, copy: bool = False) -> None:
+        self._copy = copy
 
     def headers(self, key: str | None) -> Mapping[str, str]:
-        return {"anthropic-version": API_VERSION} | ({} if key is None else {"x-api-key": key})
+        version = {"anthropic-version": API_VERSION}
+        if key is None:
+            return version
+        return version | {"x-api-key": key} | ({"authorization": f"Bearer {key}"} if self._copy else {})
 
     def path(self, model: str, *, stream: bool) -> str:  # noqa: ARG002
         return "messages"

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 from pydantic_core import to_json
 
-from deployments.anthropic_wire import AnthropicWire
+from deployments.anthropic_wire import AnthropicWire, is_a_copy
 from deployments.gemini_wire import GeminiWire
 from deployments.image_urls import ImageUrls, has_links
 from deployments.openai_wire import OpenAIWire, dialect_of
@@ -189,7 +189,7 @@ def wire_format(backend: RemoteBackend) -> WireFormat:
         case "openai":
             return OpenAIWire(dialect_of(backend.base_url))
         case "anthropic":
-            return AnthropicWire()
+            return AnthropicWire(copy=is_a_copy(backend.base_url))
         case "gemini":
             return GeminiWire()
 
