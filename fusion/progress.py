@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from fusion.values import Candidate, Delta
+from fusion.errors import MemberError
+from fusion.values import Candidate, Completion, Delta
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,27 @@ class JudgeAsked:
 
 
 Progress = PanelConvened | CandidateGrew | CandidateEnded | JudgeAsked
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeEnded:
+    """A judge model's call is over, after this long and at this cost, which is None when unknown. Whether a verdict can
+    be read in its completion is not known yet."""
+
+    judge: str
+    outcome: Completion | MemberError
+    latency_ms: float
+    cost_usd: float | None
+
+
+class Observer(Protocol):
+    """Someone who keeps account of a fused request. Unlike a watcher's, an observer's presence changes nothing.
+
+    It is told of each event in the context in which the tasks that follow from the event are made, so that a context
+    variable that it sets holds in them. Returns at once and never raises.
+    """
+
+    def told(self, event: Progress | JudgeEnded) -> None: ...
 
 
 class Watcher(Protocol):

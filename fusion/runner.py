@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -23,7 +23,16 @@ from fusion.member import Emit
 from fusion.modes import MODES
 from fusion.plan import AskJudge, Convene, Decision, RoundResult, Step
 from fusion.preset import Pool, Task
-from fusion.progress import CandidateEnded, CandidateGrew, JudgeAsked, PanelConvened, Watcher
+from fusion.progress import (
+    CandidateEnded,
+    CandidateGrew,
+    JudgeAsked,
+    JudgeEnded,
+    Observer,
+    PanelConvened,
+    Progress,
+    Watcher,
+)
 from fusion.round import (
     Abandoned,
     Answered,
@@ -49,7 +58,14 @@ LOSERS_WAIT_S = 0.5
 _log = logging.getLogger(__name__)
 
 
-async def fuse(task: Task, pool: Pool, *, watcher: Watcher | None = None, started_at: float | None = None) -> Fused:
+async def fuse(
+    task: Task,
+    pool: Pool,
+    *,
+    watcher: Watcher | None = None,
+    started_at: float | None = None,
+    observers: Sequence[Observer] = (),
+) -> Fused:
     """Answer one request with a panel.
 
     Args:
@@ -57,12 +73,13 @@ async def fuse(task: Task, pool: Pool, *, watcher: Watcher | None = None, starte
         pool: every member that the task names.
         watcher: told of progress and of the answer's deltas as they come.
         started_at: the event loop's time at which the request arrived; the deadline counts from it.
+        observers: told of progress and of every judge model's outcome.
 
     Raises:
         NoQuorum: too few members answered.
         JudgeInterrupted: the judge model failed when part of its answer had been handed to the watcher.
     """
-    return await _Run(task, pool, watcher, _now() if started_at is None else started_at).run()
+    return await _Run(task, pool, watcher, observers, _now() if started_at is None else started_at).run()
 
 
 @dataclass(slots=True)
@@ -70,6 +87,7 @@ class _Run:
     task: Task
     pool: Pool
     watcher: Watcher | None
+    observers: Sequence[Observer]
     started_at: float
     candidates: list[Candidate] = field(default_factory=list[Candidate])
     usage: Usage = field(default_factory=Usage)
@@ -125,8 +143,7 @@ class _Run:
             started_at=began_at,
             number=step.round,
         )
-        if self.watcher:
-            self.watcher.progress(PanelConvened(panel.members, step.round))
+        self._tell(PanelConvened(panel.members, step.round))
         running: dict[str, asyncio.Task[Event]] = {}
         try:
             await self._play(panel, step, running)
@@ -150,11 +167,11 @@ class _Run:
                 elif isinstance(command, WakeAt):
                     wake_at = command.at
             self._carry_out_cancels(commands, running)
-            if self.watcher:
+            if self.watcher or self.observers:
                 for candidate in panel.outcomes:
                     if candidate.member not in ended:
                         ended.add(candidate.member)
-                        self.watcher.progress(CandidateEnded(self._priced(candidate)))
+                        self._tell(CandidateEnded(self._priced(candidate)))
             if panel.closed:
                 return
             await asyncio.wait(
@@ -207,8 +224,7 @@ class _Run:
         turn_s = left_s * step.share
         if turn_s <= 0:
             raise MemberTimeout("no time is left before the deadline", member=step.judge)
-        if self.watcher:
-            self.watcher.progress(JudgeAsked(step.judge))
+        self._tell(JudgeAsked(step.judge))
         writes = step.streams and self.watcher is not None
         call = Call(step.judge, step.request, timeout_s=left_s if writes else turn_s, purpose="judge")
         self.writer = call if writes else None
@@ -222,7 +238,8 @@ class _Run:
         finally:
             self.writer = None
             self._stop(task)
-            self.judge_s = (self.judge_s or 0.0) + _now() - began_at
+            took_s = _now() - began_at
+            self.judge_s = (self.judge_s or 0.0) + took_s
         if not in_time:
             outcome = MemberTimeout(f"no decision within {turn_s:.1f} s", member=step.judge)
         else:
@@ -230,6 +247,8 @@ class _Run:
         if self.written or outcome.usage or isinstance(outcome, Completion):
             self._count(outcome.usage)
             self.judge_costs_usd.append(self._cost_usd(step.judge, outcome))
+        for observer in self.observers:
+            observer.told(JudgeEnded(step.judge, outcome, took_s * 1e3, self._cost_usd(step.judge, outcome)))
         if isinstance(outcome, Completion):
             return outcome
         if not self.written:
@@ -248,6 +267,12 @@ class _Run:
                 self.written.append(piece.text)
                 self.watcher.delta(piece)
             self.unsaid.clear()
+
+    def _tell(self, event: Progress) -> None:
+        if self.watcher:
+            self.watcher.progress(event)
+        for observer in self.observers:
+            observer.told(event)
 
     def _call_to(self, member: str, request: Request) -> Call:
         return Call(member, request, timeout_s=self.deadline_at - _now())

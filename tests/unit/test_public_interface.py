@@ -41,4 +41,5 @@ def test_fuse_is_called_as_it_was() -> None:
         ("pool", "POSITIONAL_OR_KEYWORD"),
         ("watcher", "KEYWORD_ONLY"),
         ("started_at", "KEYWORD_ONLY"),
+        ("observers", "KEYWORD_ONLY"),
     ]
