@@ -130,6 +130,11 @@ def fusion_body(fused: Fused, preset: str, include: Collection[str]) -> dict[str
         if fused.overhead_vs_slowest_member is None
         else round(fused.overhead_vs_slowest_member, 4),
         "cost_usd": fused.cost_usd,
+        "stages": [
+            {"stage": spent.stage, "calls": spent.calls, "usage": usage_body(spent.usage), "cost_usd": spent.cost_usd}
+            for spent in fused.stages
+        ],
+        "dropped": fused.dropped,
         "degraded": fused.degraded,
     }
 

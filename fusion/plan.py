@@ -26,12 +26,14 @@ class Convene:
 
 @dataclass(frozen=True, slots=True)
 class AskJudge:
-    """Ask a judge model, with this share of the time that is left. `streams`: its words are the answer's."""
+    """Ask a judge model, with this share of the time that is left. `streams`: its words are the answer's. `stage` is
+    where its cost is counted."""
 
     judge: str
     request: Request
     share: float = 1.0
     streams: bool = False
+    stage: str = "judge"
 
 
 @dataclass(frozen=True, slots=True)

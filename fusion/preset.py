@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from fusion.member import Member, MemberProfile
 from fusion.values import Mode, Request
 
 DecisionMode = Literal["best-of", "merge"]
+Skip = Literal["second_order", "rebuttals", "judge"]
+"""A part of a plan that can be left out, in the order in which a short deadline takes them."""
+SKIPS: tuple[Skip, ...] = get_args(Skip)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +64,11 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One fused request. `seed` decides everything that is drawn for it: the labels' order and the fence."""
+    """One fused request. `seed` decides everything that is drawn for it: the labels' order and the fence. `skips` are
+    the parts of the plan that there is no time for."""
 
     preset: Preset
     request: Request
     profiles: Mapping[str, MemberProfile]
     seed: int
+    skips: frozenset[Skip] = frozenset()

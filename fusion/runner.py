@@ -19,10 +19,11 @@ from fusion.errors import (
     unexpected,
     whereabouts,
 )
+from fusion.ledger import Ledger
 from fusion.member import Emit
 from fusion.modes import MODES
 from fusion.plan import AskJudge, Convene, Decision, RoundResult, Step
-from fusion.preset import Pool, Task
+from fusion.preset import SKIPS, Pool, Task
 from fusion.progress import (
     CandidateEnded,
     CandidateGrew,
@@ -47,7 +48,7 @@ from fusion.round import (
     Ticked,
     WakeAt,
 )
-from fusion.values import Call, Candidate, Completion, Delta, Fused, Request, Timings, ToolCallDelta, Usage
+from fusion.values import Call, Candidate, Completion, Delta, Fused, Request, Timings, ToolCallDelta
 
 JUDGE_RESERVE = 0.25
 """The share of the time left at a round's start that stragglers cannot use up: it is kept for what comes after."""
@@ -90,8 +91,7 @@ class _Run:
     observers: Sequence[Observer]
     started_at: float
     candidates: list[Candidate] = field(default_factory=list[Candidate])
-    usage: Usage = field(default_factory=Usage)
-    judge_costs_usd: list[float | None] = field(default_factory=list[float | None])
+    ledger: Ledger = field(default_factory=Ledger)
     panel_s: float = 0.0
     judge_s: float | None = None
     writer: Call | None = None
@@ -151,6 +151,9 @@ class _Run:
             self._carry_out_cancels(panel.handle(Abandoned(_now())), running)
             self.panel_s += _now() - began_at
         candidates = tuple(self._priced(candidate) for candidate in panel.outcomes)
+        for candidate in candidates:
+            if candidate.status == "answered" or candidate.usage:
+                self.ledger.charge("rebuttal" if step.round else "panel", candidate.usage, candidate.cost_usd)
         self.candidates += candidates
         return RoundResult(candidates, panel.has_quorum, panel.timed_out)
 
@@ -245,8 +248,7 @@ class _Run:
         else:
             outcome = _cancelled_itself(step.judge) if task.cancelled() else task.result()
         if self.written or outcome.usage or isinstance(outcome, Completion):
-            self._count(outcome.usage)
-            self.judge_costs_usd.append(self._cost_usd(step.judge, outcome))
+            self.ledger.charge(step.stage, outcome.usage, self._cost_usd(step.judge, outcome))
         for observer in self.observers:
             observer.told(JudgeEnded(step.judge, outcome, took_s * 1e3, self._cost_usd(step.judge, outcome)))
         if isinstance(outcome, Completion):
@@ -287,10 +289,6 @@ class _Run:
         profile = self.pool.profiles.get(answered_by or member)
         return cost_usd(outcome.usage, None if profile is None else profile.price)
 
-    def _count(self, usage: Usage | None) -> None:
-        if usage is not None:
-            self.usage += usage
-
     def _stop(self, task: asyncio.Task[Event] | asyncio.Task[Completion | MemberError]) -> None:
         if not task.done():
             task.cancel()
@@ -305,12 +303,7 @@ class _Run:
                 _log.warning("%d cancelled calls to members are still running", len(pending))
 
     def _result(self, decision: Decision) -> Fused:
-        for candidate in self.candidates:
-            self._count(candidate.usage)
         answered = [candidate for candidate in self.candidates if candidate.status == "answered"]
-        paid = [candidate for candidate in self.candidates if candidate.status == "answered" or candidate.usage]
-        costs_usd = [*(candidate.cost_usd for candidate in paid), *self.judge_costs_usd]
-        known_usd = [cost for cost in costs_usd if cost is not None]
         total_ms = (_now() - self.started_at) * 1e3
         slowest_ms = max(candidate.latency_ms for candidate in answered)
         return Fused(
@@ -321,9 +314,11 @@ class _Run:
             verdict=decision.verdict,
             timings=Timings(total_ms, self.panel_s * 1e3, None if self.judge_s is None else self.judge_s * 1e3),
             overhead_vs_slowest_member=total_ms / slowest_ms - 1 if slowest_ms > 0 else None,
-            usage=self.usage,
-            cost_usd=sum(known_usd) if len(known_usd) == len(costs_usd) else None,
+            usage=self.ledger.usage,
+            cost_usd=self.ledger.cost_usd,
             degraded=decision.degraded,
+            dropped=tuple(skip for skip in SKIPS if skip in self.task.skips),
+            stages=self.ledger.stages,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fusion.fallback import most_trusted
 from fusion.plan import Decision
 from fusion.preset import Task
 from fusion.values import Candidate
@@ -23,6 +24,13 @@ def fallen_back(candidate: Candidate, failures: Failures) -> Decision:
     return Decision(
         candidate.completion, degraded=f"judge_failed: {_story(failures)}; the answer is {candidate.member}'s"
     )
+
+
+def unjudged(task: Task, candidates: Sequence[Candidate]) -> Decision:
+    """The most trusted candidate's answer, because the deadline leaves no time for a judge."""
+    candidate = most_trusted(candidates, task.profiles)
+    assert candidate.completion is not None
+    return Decision(candidate.completion, degraded=f"judge_skipped: no time for it; the answer is {candidate.member}'s")
 
 
 def unopposed(task: Task, candidate: Candidate) -> Decision:

@@ -225,6 +225,20 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """What the calls of one stage used and cost: `panel`, `rebuttal`, `prefill`, `judge`, or another that a mode names.
+
+    Counted are calls that were answered, and failed ones as far as the provider told what they used. `cost_usd` is None
+    as soon as one of them has an unknown cost.
+    """
+
+    stage: str
+    calls: int
+    usage: Usage
+    cost_usd: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Timings:
     """Where the time went, in milliseconds; `judge_ms` is None when no judge model was asked."""
 
@@ -239,7 +253,8 @@ class Fused:
 
     `judge` is the member that decided, None when no judge model did. `usage` sums what the backends reported over
     every call made. `cost_usd` is None as soon as one answered call's cost is unknown. `degraded` says why the answer
-    is less than was asked for, None when it is not.
+    is less than was asked for, None when it is not. `dropped` are the parts of the plan that the deadline left no time
+    for. `stages` says what was used where.
     """
 
     completion: Completion
@@ -252,3 +267,5 @@ class Fused:
     usage: Usage
     cost_usd: float | None
     degraded: str | None
+    dropped: tuple[str, ...] = ()
+    stages: tuple[Spent, ...] = ()

@@ -9,7 +9,7 @@ from fusion.fallback import most_trusted
 from fusion.judging import blind, read_verdict, verdict_request
 from fusion.plan import AskJudge, Decision, Plan, ask_judge, convene
 from fusion.preset import Task
-from fusion.succession import fallen_back, replaced, unopposed
+from fusion.succession import fallen_back, replaced, unjudged, unopposed
 from fusion.values import Candidate
 
 
@@ -24,6 +24,8 @@ def pick(task: Task, candidates: Sequence[Candidate]) -> Plan:
     last of them to the most trusted candidate."""
     if len(candidates) == 1:
         return unopposed(task, candidates[0])
+    if "judge" in task.skips:
+        return unjudged(task, candidates)
     ballot = blind(candidates, task.request, task.seed)
     request = verdict_request(task.request, ballot)
     failures: list[tuple[str, str]] = []

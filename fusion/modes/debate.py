@@ -18,7 +18,8 @@ from fusion.preset import Task
 def debate(task: Task) -> Plan:
     """Convene the panel, let it argue, then pick or write, as the preset says."""
     latest = {candidate.member: candidate for candidate in (yield from convene(task))}
-    for number in range(1, task.preset.rounds + 1):
+    rounds = 0 if "rebuttals" in task.skips else task.preset.rounds
+    for number in range(1, rounds + 1):
         if len(latest) == 1 or agree(list(latest.values())):
             break
         requests = {

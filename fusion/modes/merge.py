@@ -10,7 +10,7 @@ from fusion.judging import blind, merge_request
 from fusion.modes.best_of import pick
 from fusion.plan import AskJudge, Decision, Plan, ask_judge, convene
 from fusion.preset import Task
-from fusion.succession import fallen_back, replaced, unopposed
+from fusion.succession import fallen_back, replaced, unjudged, unopposed
 from fusion.values import Candidate
 
 
@@ -27,6 +27,8 @@ def write(task: Task, candidates: Sequence[Candidate]) -> Plan:
         return (yield from pick(task, candidates))
     if len(candidates) == 1:
         return unopposed(task, candidates[0])
+    if "judge" in task.skips:
+        return unjudged(task, candidates)
     request = merge_request(task.request, blind(candidates, task.request, task.seed))
     failures: list[tuple[str, str]] = []
     for judge, share in task.preset.judge_shares():
