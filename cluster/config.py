@@ -21,7 +21,7 @@ from deployments.wire import Api
 from fusion.cost import Price
 from fusion.member import MemberProfile
 from fusion.preset import DecisionMode, Policy, Preset
-from fusion.values import Mode, Sampling
+from fusion.values import Effort, Mode, Reasoning, Sampling
 
 DEFAULT_PRESET = "fusion/merge"
 MAX_PANEL = 16
@@ -30,7 +30,9 @@ MAX_DEADLINE_S = 3600.0
 
 Location = tuple[str | int, ...]
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")]
-Setting = Literal["temperature", "top_p", "max_tokens", "seed", "stop", "frequency_penalty", "presence_penalty"]
+Setting = Literal[
+    "temperature", "top_p", "max_tokens", "seed", "stop", "frequency_penalty", "presence_penalty", "reasoning"
+]
 Seconds = Annotated[float, Field(gt=0, le=MAX_DEADLINE_S)]
 
 
@@ -147,6 +149,19 @@ class PriceConfig(_Model):
     output_per_mtok: Annotated[float, Field(ge=0)]
 
 
+class ReasoningConfig(_Model):
+    """How much a member thinks before it answers: an effort, or a number of tokens."""
+
+    effort: Effort | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> ReasoningConfig:
+        if (self.effort is None) == (self.max_tokens is None):
+            raise ValueError("give either effort or max_tokens")
+        return self
+
+
 class MemberConfig(_Model):
     """A named voice: a backend plus model, sampling and an optional system prompt; and who is asked besides it."""
 
@@ -159,6 +174,7 @@ class MemberConfig(_Model):
     stop: Annotated[tuple[str, ...], Field(strict=False)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    reasoning: ReasoningConfig | None = None
     system: str | None = None
     omits: Annotated[frozenset[Setting], Field(strict=False)] = frozenset()
     price: PriceConfig | None = None
@@ -174,7 +190,10 @@ class MemberConfig(_Model):
 
     def sampling(self) -> Sampling:
         """The member's own sampling."""
-        return Sampling(**{name: getattr(self, name) for name in Sampling.__slots__})
+        settings = {name: getattr(self, name) for name in Sampling.__slots__}
+        if self.reasoning is not None:
+            settings["reasoning"] = Reasoning(self.reasoning.effort, self.reasoning.max_tokens)
+        return Sampling(**settings)
 
 
 class PresetConfig(_Model):

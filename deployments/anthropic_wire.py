@@ -2,13 +2,16 @@
 
 `max_tokens` is required there: where neither the client nor the member says one, it is `DEFAULT_MAX_TOKENS`.
 
-Refused before the call: `seed`, `frequency_penalty`, `presence_penalty`, a temperature above 1, names of participants,
+Refused before the call: `seed`, `frequency_penalty`, `presence_penalty`, a temperature above 1, the effort `minimal`,
+fewer than 1024 tokens to think with or no fewer than the answer's own, names of participants,
 an image's `detail`, images that are neither base64 `data:` URLs in one of four formats nor `https:` URLs, images
 outside of user messages and tool results, `json_object` without a schema, schemas of objects with unnamed properties, a
 conversation of system messages alone, and tool calls in the history whose arguments are not a JSON object.
 
-System messages go to the top, in their order: most models take none among the others. Thinking is not asked for, and
-kept apart from the answer where a model thinks by itself. A refusal is the model's answer, marked `content_filter`.
+System messages go to the top, in their order: most models take none among the others. Thinking is asked for where the
+call has `reasoning`: by an effort it is adaptive, which models from 4.6 on take; by a number of tokens it is of the
+older kind, which models up to 4.6 take. It is kept apart from the answer. A refusal is the model's answer, marked
+`content_filter`.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ from fusion.values import (
     ImagePart,
     JsonSchema,
     Message,
+    Reasoning,
     Request,
     Tool,
     ToolCall,
@@ -40,6 +44,7 @@ from fusion.values import (
 )
 
 DEFAULT_MAX_TOKENS = 16_384
+MIN_THINKING_TOKENS = 1024
 API_VERSION = "2023-06-01"
 
 _PROVIDER = "Anthropic"
@@ -113,8 +118,15 @@ class AnthropicWire:
             body["tools"] = [_tool(tool) for tool in request.tools]
             if choice := _tool_choice(request):
                 body["tool_choice"] = choice
+        output = {}
         if request.response_schema is not None:
-            body["output_config"] = {"format": _output_format(request.response_schema, call)}
+            output["format"] = _output_format(request.response_schema, call)
+        if request.sampling.reasoning is not None:
+            body["thinking"] = _thinking(request.sampling.reasoning, body["max_tokens"], call)
+            if body["thinking"]["type"] == "adaptive":
+                output["effort"] = request.sampling.reasoning.effort
+        if output:
+            body["output_config"] = output
         return body | ({"stream": True} if stream else {})
 
     def completion(self, body: object) -> Completion:
@@ -269,6 +281,19 @@ def _refuse_the_impossible(call: Call) -> None:
             raise refused(name, _PROVIDER, call)
     if sampling.temperature is not None and sampling.temperature > 1:
         raise refused("temperature", _PROVIDER, call, "it goes from 0 to 1")
+
+
+def _thinking(wanted: Reasoning, max_tokens: int, call: Call) -> dict[str, Any]:
+    if wanted.effort == "none":
+        return {"type": "disabled"}
+    if wanted.effort == "minimal":
+        raise refused("reasoning.effort", _PROVIDER, call, "minimal is not known, low is")
+    if wanted.max_tokens is None:
+        return {"type": "adaptive"}
+    if not MIN_THINKING_TOKENS <= wanted.max_tokens < max_tokens:
+        bounds = f"it must be {MIN_THINKING_TOKENS} at least and below the answer's {max_tokens} tokens"
+        raise refused("reasoning.max_tokens", _PROVIDER, call, bounds)
+    return {"type": "enabled", "budget_tokens": wanted.max_tokens}
 
 
 def _conversation(call: Call) -> tuple[str, list[dict[str, Any]]]:

@@ -25,20 +25,25 @@ class Catalogue:
     default_preset: str
 
     def member_of(self, chat: ChatRequest) -> str | None:
-        """The member that a request names as its model, None when it names a preset.
+        """The member that alone answers a request, None when a panel does.
+
+        That is the one which it names as its model, unless OpenRouter's plugin or tool asks for fusion all the same;
+        where the plugin is switched off it is the judge model, which is who writes the answer otherwise.
 
         Raises:
-            UnknownModel: it names neither.
+            UnknownModel: it names neither a member nor a preset.
             InvalidRequest: it names a member and gives fusion options too.
         """
         if chat.model in self.profiles:
-            if chat.options.model_fields_set:
+            if chat.fuses:
+                return None
+            if chat.options.model_fields_set and chat.fuses is None:
                 raise InvalidRequest(f"{chat.model} is a member: fusion options need a preset as model", param="fusion")
             return chat.model
         if chat.model != OPENROUTER_FUSION and chat.model not in self.presets:
             known = ", ".join([*self.presets, *self.profiles])
             raise UnknownModel(f"there is no model {chat.model!r}; known are {known}", param="model")
-        return None
+        return self.preset_of(chat).judges[0] if chat.fuses is False else None
 
     def preset_of(self, chat: ChatRequest) -> Preset:
         """The request's preset with its own changes applied.
@@ -46,14 +51,14 @@ class Catalogue:
         Raises:
             InvalidRequest: a change names an unknown member or does not fit the preset.
         """
-        preset = self.presets[self.default_preset if chat.model == OPENROUTER_FUSION else chat.model]
+        preset = self._named(chat)
         options = chat.options
-        panel = preset.panel if options.panel is None else self._members(options.panel, "fusion.panel")
+        panel = preset.panel if options.panel is None else self._members(options.panel, _param(chat, "panel"))
         if options.judge is None:
-            judges = preset.judges
+            judges = (chat.model,) if chat.model in self.profiles else preset.judges
         else:
             named = [options.judge] if isinstance(options.judge, str) else options.judge
-            judges = self._members(named, "fusion.judge")
+            judges = self._members(named, _param(chat, "judge"))
         mode = options.mode or preset.mode
         if options.quorum is not None and options.quorum > len(panel):
             raise InvalidRequest(f"a quorum of {options.quorum} needs a larger panel", param="fusion.quorum")
@@ -74,6 +79,13 @@ class Catalogue:
             rounds=options.rounds or preset.rounds,
             decision=options.decision or preset.decision,
         )
+
+    def _named(self, chat: ChatRequest) -> Preset:
+        name = chat.preset or (chat.model if chat.model in self.presets else self.default_preset)
+        if name in self.presets:
+            return self.presets[name]
+        known = ", ".join(self.presets)
+        raise InvalidRequest(f"there is no preset {name!r}; known are {known}", param=_param(chat, "preset"))
 
     def models(self, created: int) -> dict[str, Any]:
         """The body of `GET /v1/models`."""
@@ -103,3 +115,11 @@ class Catalogue:
         if len(members) > MAX_CANDIDATES:
             raise InvalidRequest(f"at most {MAX_CANDIDATES} members", param=param)
         return tuple(members)
+
+
+_IN_OPENROUTERS_WORDS = {"panel": "analysis_models", "judge": "model"}
+
+
+def _param(chat: ChatRequest, option: str) -> str:
+    """Where in the body an option stands."""
+    return f"fusion.{option}" if chat.form is None else f"{chat.form}.{_IN_OPENROUTERS_WORDS.get(option, option)}"

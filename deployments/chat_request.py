@@ -1,24 +1,38 @@
 """The body of `POST /v1/chat/completions`, checked and turned into values.
 
-OpenAI's shape with two extensions: `fusion`, and OpenRouter's `plugins` entry that says the same.
+OpenAI's shape with two extensions: `fusion`, and OpenRouter's form that says the same (`deployments.openrouter`).
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import BaseModel, Discriminator, Field, JsonValue, Tag, ValidationError, model_validator
 
+from deployments.openrouter import (
+    UNSUPPORTED,
+    Body,
+    FusionSettings,
+    PluginEntry,
+    ReasoningOptions,
+    ServerTool,
+    Unsupported,
+    UsageOptions,
+    fusion_plugin,
+    fusion_tool,
+)
 from fusion.errors import InvalidRequest
 from fusion.preset import DecisionMode
 from fusion.values import (
+    Effort,
     ImagePart,
     JsonSchema,
     Message,
     Mode,
+    Reasoning,
     Request,
     Role,
     Sampling,
@@ -33,43 +47,47 @@ MAX_ROUNDS = 5
 NonEmpty = Annotated[str, Field(min_length=1)]
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class _TextPart(_Body):
+class _TextPart(Body):
     type: Literal["text"]
     text: str
 
 
-class _ImageUrl(_Body):
+class _ImageUrl(Body):
     url: NonEmpty
     detail: Literal["auto", "low", "high"] | None = None
 
 
-class _ImagePart(_Body):
+class _ImagePart(Body):
     type: Literal["image_url"]
     image_url: _ImageUrl
 
 
-class _Function(_Body):
+class _Function(Body):
     name: NonEmpty
     arguments: str
 
 
-class _ToolCall(_Body):
+class _ToolCall(Body):
     id: NonEmpty
     type: Literal["function"] = "function"
     function: _Function
 
 
-class _Message(_Body):
+class _Message(Body):
     role: Role
     content: str | list[Annotated[_TextPart | _ImagePart, Field(discriminator="type")]] | None = None
     name: str | None = None
     tool_calls: list[_ToolCall] | None = None
     tool_call_id: str | None = None
     refusal: str | None = None
+    # Clients send an answer back as it came: with what the model showed of its thinking, which is for no other model,
+    # and with fields of OpenAI's that are empty here.
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+    reasoning_details: list[dict[str, JsonValue]] | None = None
+    annotations: Annotated[list[JsonValue], Field(max_length=0)] | None = None
+    audio: None = None
+    function_call: None = None
 
     @model_validator(mode="after")
     def _complete(self) -> _Message:
@@ -80,35 +98,45 @@ class _Message(_Body):
         return self
 
 
-class _ToolFunction(_Body):
+class _ToolFunction(Body):
     name: NonEmpty
     description: str | None = None
     parameters: dict[str, JsonValue] | None = None
     strict: bool | None = None
 
 
-class _Tool(_Body):
+class _Tool(Body):
     type: Literal["function"]
     function: _ToolFunction
 
 
-class _NamedFunction(_Body):
+def _tool_kind(tool: Any) -> str:
+    kind = cast("dict[str, Any]", tool).get("type") if isinstance(tool, dict) else None
+    return "function" if kind in (None, "function") else "server"
+
+
+_AnyTool = Annotated[
+    Annotated[_Tool, Tag("function")] | Annotated[ServerTool, Tag("server")], Discriminator(_tool_kind)
+]
+
+
+class _NamedFunction(Body):
     name: NonEmpty
 
 
-class _ToolChoice(_Body):
+class _ToolChoice(Body):
     type: Literal["function"]
     function: _NamedFunction
 
 
-class _Schema(_Body):
+class _Schema(Body):
     name: NonEmpty
     schema_: dict[str, JsonValue] = Field(alias="schema")
     strict: bool | None = None
     description: str | None = None
 
 
-class _ResponseFormat(_Body):
+class _ResponseFormat(Body):
     type: Literal["text", "json_object", "json_schema"]
     json_schema: _Schema | None = None
 
@@ -119,12 +147,12 @@ class _ResponseFormat(_Body):
         return self
 
 
-class _StreamOptions(_Body):
+class _StreamOptions(Body):
     include_usage: bool = False
     include_obfuscation: bool | None = None
 
 
-class FusionOptions(_Body):
+class FusionOptions(Body):
     """What a request may change of its preset."""
 
     mode: Mode | None = None
@@ -135,21 +163,13 @@ class FusionOptions(_Body):
     quorum: Annotated[int, Field(ge=1)] | None = None
     straggler_grace: Annotated[float, Field(ge=0, strict=False)] | None = None
     deadline_s: Annotated[float, Field(gt=0, le=MAX_DEADLINE_S, strict=False)] | None = None
-    include: list[Literal["candidates", "events"]] = []
-
-
-class _Plugin(_Body):
-    """OpenRouter's way to ask for fusion."""
-
-    id: Literal["fusion"]
-    analysis_models: Annotated[list[str], Field(min_length=1, max_length=16)] | None = None
-    model: str | None = None
+    include: Sequence[Literal["candidates", "events"]] = ()
 
 
 _Number = Annotated[float, Field(strict=False)]
 
 
-class _Chat(_Body):
+class _Chat(Unsupported):
     model: NonEmpty
     messages: Annotated[list[_Message], Field(min_length=1)]
     temperature: Annotated[_Number, Field(ge=0, le=2)] | None = None
@@ -163,14 +183,18 @@ class _Chat(_Body):
     n: Annotated[int, Field(ge=1)] | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
-    tools: list[_Tool] | None = None
+    tools: list[_AnyTool] | None = None
     tool_choice: Literal["none", "auto", "required"] | _ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     response_format: _ResponseFormat | None = None
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
     fusion: FusionOptions | None = None
-    plugins: list[_Plugin] | None = None
+    plugins: list[PluginEntry] | None = None
+    reasoning: ReasoningOptions | None = None
+    reasoning_effort: Effort | None = None
+    include_reasoning: bool | None = None
+    usage: UsageOptions | None = None
     # These say nothing about the answer, and clients send them unasked.
     user: str | None = None
     metadata: dict[str, JsonValue] | None = None
@@ -179,17 +203,30 @@ class _Chat(_Body):
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
+    session_id: str | None = None
+    trace: dict[str, JsonValue] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A checked request: the model id, what to ask, and how to answer."""
+    """A checked request: the model id, what to ask, and how to answer.
+
+    `fuses` is None where the model id says whether a panel is asked; OpenRouter's form can say otherwise. It stands at
+    `form` in the body then, and `preset` is the one that it names. `panel_sampling` and `judge_sampling` are as in
+    `Task`. `reasoning_field` is the name by which an answer shows its reasoning, None when it must not.
+    """
 
     model: str
     request: Request
     options: FusionOptions
     stream: bool
     include_usage: bool
+    fuses: bool | None = None
+    form: str | None = None
+    preset: str | None = None
+    panel_sampling: Sampling = field(default_factory=Sampling)
+    judge_sampling: Sampling = field(default_factory=Sampling)
+    reasoning_field: Literal["reasoning_content", "reasoning"] | None = "reasoning_content"
 
 
 def parse_chat(body: bytes) -> ChatRequest:
@@ -206,18 +243,60 @@ def parse_chat(body: bytes) -> ChatRequest:
         raise InvalidRequest("n must be 1: a panel's candidates are what several choices would be", param="n")
     if chat.logprobs or chat.top_logprobs:
         raise InvalidRequest("log probabilities are not available", param="logprobs")
-    if chat.tool_choice is not None and not chat.tools:
+    try:
+        plugin = fusion_plugin(chat.plugins or ())
+        tool = fusion_tool(chat.tools or ())
+    except ValidationError as error:
+        raise _invalid(error) from None
+    if sum(given is not None for given in (chat.fusion, plugin, tool)) > 1:
+        param = "tools" if tool else "plugins"
+        raise InvalidRequest("give one of fusion, the fusion plugin and the tool openrouter:fusion", param=param)
+    functions = [tool for tool in chat.tools or () if isinstance(tool, _Tool)]
+    # With no other tool, a choice of tools is about fusion, which is not left to choice here.
+    if chat.tool_choice is not None and not functions and not (tool or chat.model.startswith("openrouter/")):
         raise InvalidRequest("tool_choice needs tools", param="tool_choice")
-    options = chat.fusion or FusionOptions()
-    for index, plugin in enumerate(chat.plugins or ()):
-        if chat.fusion is not None or index:
-            raise InvalidRequest("give either fusion or one fusion plugin", param=f"plugins[{index}]")
-        options = FusionOptions(panel=plugin.analysis_models, judge=plugin.model)
     stream_options = chat.stream_options or _StreamOptions()
-    return ChatRequest(chat.model, _request(chat), options, bool(chat.stream), stream_options.include_usage)
+    parsed = ChatRequest(
+        model=chat.model,
+        request=_request(chat, functions),
+        options=chat.fusion or FusionOptions(),
+        stream=bool(chat.stream),
+        include_usage=stream_options.include_usage or bool(chat.usage and chat.usage.include),
+        reasoning_field=_reasoning_field(chat),
+    )
+    settings = plugin or tool
+    return parsed if settings is None else _with_settings(parsed, *settings)
 
 
-def _request(chat: _Chat) -> Request:
+def _with_settings(chat: ChatRequest, settings: FusionSettings, form: str) -> ChatRequest:
+    """The request as OpenRouter's settings have it."""
+    return replace(
+        chat,
+        options=FusionOptions(panel=settings.analysis_models, judge=settings.model),
+        fuses=settings.enabled,
+        form=form,
+        preset=settings.preset,
+        panel_sampling=settings.panel_sampling(),
+        judge_sampling=settings.judge_sampling(),
+    )
+
+
+def _reasoning_field(chat: _Chat) -> Literal["reasoning_content", "reasoning"] | None:
+    if chat.include_reasoning is False or (chat.reasoning and chat.reasoning.exclude):
+        return None
+    asks_as_openrouter = chat.reasoning or chat.include_reasoning or chat.plugins
+    return "reasoning" if asks_as_openrouter or chat.model.startswith("openrouter/") else "reasoning_content"
+
+
+def _reasoning(chat: _Chat) -> Reasoning | None:
+    if chat.reasoning is not None and chat.reasoning_effort is not None:
+        raise InvalidRequest("give either reasoning or reasoning_effort", param="reasoning_effort")
+    if chat.reasoning is not None:
+        return chat.reasoning.wanted()
+    return None if chat.reasoning_effort is None else Reasoning(chat.reasoning_effort)
+
+
+def _request(chat: _Chat, functions: Sequence[_Tool]) -> Request:
     stop = (chat.stop,) if isinstance(chat.stop, str) else tuple(chat.stop or ()) or None
     choice = chat.tool_choice
     return Request(
@@ -230,9 +309,14 @@ def _request(chat: _Chat) -> Request:
             seed=chat.seed,
             frequency_penalty=chat.frequency_penalty,
             presence_penalty=chat.presence_penalty,
+            reasoning=_reasoning(chat),
         ),
-        tools=tuple(Tool(**tool.function.model_dump()) for tool in chat.tools or ()),
-        tool_choice=f"function:{choice.function.name}" if isinstance(choice, _ToolChoice) else choice,
+        tools=tuple(Tool(**tool.function.model_dump()) for tool in functions),
+        tool_choice=f"function:{choice.function.name}"
+        if isinstance(choice, _ToolChoice)
+        else choice
+        if functions
+        else None,
         parallel_tool_calls=chat.parallel_tool_calls,
         response_schema=_schema(chat.response_format),
     )
@@ -273,7 +357,9 @@ def _invalid(error: ValidationError) -> InvalidRequest:
         return InvalidRequest(f"the body is not JSON: {first['ctx']['error']}" if "ctx" in first else "not JSON")
     param = _param(first["loc"])
     message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
+    if first["loc"] and (name := str(first["loc"][0])) in UNSUPPORTED:
+        message = f"not supported: {UNSUPPORTED[name]}"
+    elif first["type"] == "extra_forbidden":
         message = f"unknown field{_suggestion(str(first['loc'][-1]), _known(first['loc']))}"
     elif first["type"] == "missing":
         message = "this field is required"
@@ -281,7 +367,7 @@ def _invalid(error: ValidationError) -> InvalidRequest:
 
 
 # pydantic puts the branch of a union it tried into the location; those are no part of the path.
-_BRANCHES = frozenset({"str", "text", "image_url", "_ToolChoice"})
+_BRANCHES = frozenset({"str", "text", "image_url", "_ToolChoice", "function", "server"})
 
 
 def _param(location: Sequence[int | str]) -> str:

@@ -29,19 +29,21 @@ RETRY_AFTER_S = 1
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What every part of one response has in common. `created` is in seconds since the epoch."""
+    """What every part of one response has in common. `created` is in seconds since the epoch; `reasoning_field` is the
+    name by which reasoning is shown, None when it is not."""
 
     id: str
     model: str
     created: int
+    reasoning_field: str | None = "reasoning_content"
 
     def completion(
         self, completion: Completion, usage: Usage | None, fusion: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """The body of an answer in one piece."""
         message: dict[str, Any] = {"role": "assistant", "content": completion.text or None, "refusal": None}
-        if completion.reasoning:
-            message["reasoning_content"] = completion.reasoning
+        if completion.reasoning and self.reasoning_field:
+            message[self.reasoning_field] = completion.reasoning
         if completion.tool_calls:
             message["tool_calls"] = [
                 {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
@@ -60,8 +62,8 @@ class Envelope:
     def delta(self, delta: Delta) -> bytes:
         """A chunk with a piece of the answer."""
         grown: dict[str, Any] = {}
-        if delta.reasoning:
-            grown["reasoning_content"] = delta.reasoning
+        if delta.reasoning and self.reasoning_field:
+            grown[self.reasoning_field] = delta.reasoning
         if delta.text:
             grown["content"] = delta.text
         if delta.tool_calls:

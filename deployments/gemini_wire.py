@@ -1,13 +1,13 @@
 """Google's Gemini API, `generateContent` and `streamGenerateContent` (https://ai.google.dev/api/generate-content).
 
-Refused before the call: `parallel_tool_calls` set to false, names of participants, an image's `detail` where the
-images of one request differ in it, images that are neither base64 `data:` nor `https:` URLs, images in system messages
-and tool results, a conversation of system messages alone, tool results that answer no call, and tool calls in the
-history whose arguments are not a JSON object.
+Refused before the call: `parallel_tool_calls` set to false, the efforts `xhigh` and `max`, names of participants, an
+image's `detail` where the images of one request differ in it, images that are neither base64 `data:` nor `https:` URLs,
+images in system messages and tool results, a conversation of system messages alone, tool results that answer no call,
+and tool calls in the history whose arguments are not a JSON object.
 
-System messages go to the top, in their order: the API knows no others. Thoughts are not asked for, and kept apart from
-the answer where they come by themselves. A prompt that is blocked is an error, an answer that is cut off by a filter is
-one marked `content_filter`.
+System messages go to the top, in their order: the API knows no others. Thoughts are kept apart from the answer. An
+effort to think with is Gemini 3's thinking level, a number of tokens the older thinking budget. A prompt that is
+blocked is an error, an answer that is cut off by a filter is one marked `content_filter`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from fusion.values import (
     FinishReason,
     ImagePart,
     Message,
+    Reasoning,
     Request,
     Tool,
     ToolCall,
@@ -298,9 +299,20 @@ def _generation_config(call: Call) -> dict[str, Any]:
         config["responseMimeType"] = "application/json"
         if request.response_schema.schema:
             config["responseJsonSchema"] = dict(request.response_schema.schema)
+    if request.sampling.reasoning is not None:
+        config["thinkingConfig"] = _thinking(request.sampling.reasoning, call)
     if resolution := _resolution(call):
         config["mediaResolution"] = resolution
     return config
+
+
+def _thinking(wanted: Reasoning, call: Call) -> dict[str, Any]:
+    if wanted.max_tokens is not None or wanted.effort == "none":
+        return {"thinkingBudget": wanted.max_tokens or 0}
+    if wanted.effort in ("xhigh", "max"):
+        known = "minimal, low, medium, high are"
+        raise refused("reasoning.effort", _PROVIDER, call, f"{wanted.effort} is not known: {known}")
+    return {"thinkingLevel": wanted.effort}
 
 
 def _resolution(call: Call) -> str | None:

@@ -182,8 +182,8 @@ class _Reply:
     def __init__(self, send: Send, chat: ChatRequest) -> None:
         self._send = send
         self._chat = chat
-        self._envelope = Envelope(f"chatcmpl-{uuid.uuid4().hex}", chat.model, int(time.time()))
-        self._include = chat.options.include if chat.stream else []
+        self._envelope = Envelope(f"chatcmpl-{uuid.uuid4().hex}", chat.model, int(time.time()), chat.reasoning_field)
+        self._include = chat.options.include if chat.stream else ()
         self._pending: list[bytes] = []
         self._wake = asyncio.Event()
         self._opened = False
@@ -191,6 +191,8 @@ class _Reply:
         self.watches_candidates = "events" in self._include and "candidates" in self._include
 
     def delta(self, delta: Delta) -> None:
+        if self._chat.reasoning_field is None and not delta.text and not delta.tool_calls:
+            return
         if not self._opened:
             self._opened = True
             self._pending.append(self._envelope.opening())

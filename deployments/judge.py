@@ -72,7 +72,14 @@ class Judge:
 
     async def fuse(self, preset: Preset, chat: ChatRequest, watcher: Watcher | None, started_at: float) -> Fused:
         """Answer with a panel."""
-        task = Task(preset, chat.request, self.catalogue.profiles, seed=secrets.randbits(63))
+        task = Task(
+            preset,
+            chat.request,
+            self.catalogue.profiles,
+            seed=secrets.randbits(63),
+            panel_sampling=chat.panel_sampling,
+            judge_sampling=chat.judge_sampling,
+        )
         await self._turns.enter(started_at + preset.policy.deadline_s - asyncio.get_running_loop().time())
         try:
             fused = await fuse(task, self._pool, watcher=watcher, started_at=started_at)

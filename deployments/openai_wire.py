@@ -1,8 +1,8 @@
 """OpenAI's chat completions as a client speaks it, and as the many who copy it do: OpenRouter, Mistral, Together, vLLM,
 Ollama.
 
-Refused before the call: images that are neither base64 `data:` nor `https:` URLs. Everything else has a place in the
-body, and a server that does not take it says so itself.
+Refused before the call: images that are neither base64 `data:` nor `https:` URLs, and a number of tokens to think with
+anywhere but at OpenRouter. Everything else has a place in the body, and a server that does not take it says so itself.
 
 A refusal is the model's answer, marked `content_filter`. What comes in was written by someone else's server, so
 nothing about its shape is taken for granted.
@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from deployments.upstream_errors import error_from_complaint, machine_code, says_too_long
 from deployments.upstream_json import count, items, mapping, new_call_id, text, written
-from deployments.wire import Complaint, InlineImage, image_source
+from deployments.wire import Complaint, InlineImage, image_source, refused
 from fusion.errors import MalformedReply, MemberError, MemberRejected, MemberUnauthorized
 from fusion.values import (
     Call,
@@ -78,12 +78,14 @@ class Dialect:
     seed: str = "seed"
     stream_options: bool = True
     developer_role: bool = False
+    reasoning_object: bool = False
 
 
 COMMON = Dialect()
 _OPENAI = Dialect(max_tokens="max_completion_tokens", developer_role=True)
 _MISTRAL = Dialect(seed="random_seed", stream_options=False)
-_BY_DOMAIN = {"openai.com": _OPENAI, "openai.azure.com": _OPENAI, "mistral.ai": _MISTRAL}
+_OPENROUTER = Dialect(reasoning_object=True)
+_BY_DOMAIN = {"openrouter.ai": _OPENROUTER, "openai.com": _OPENAI, "openai.azure.com": _OPENAI, "mistral.ai": _MISTRAL}
 
 
 def dialect_of(base_url: str) -> Dialect:
@@ -121,11 +123,13 @@ def chat_body(call: Call, model: str, *, stream: bool, dialect: Dialect = COMMON
     """The request body for a call. A stream is asked to report its usage.
 
     Raises:
-        MemberRejected: an image is neither a base64 `data:` nor an `https:` URL.
+        MemberRejected: an image is neither a base64 `data:` nor an `https:` URL, or the server takes no number of
+            tokens to think with.
     """
     request = call.request
     messages = [_message(message, call, dialect) for message in request.messages]
     body: dict[str, Any] = {"model": model, "messages": messages, **_sampling(request.sampling, dialect)}
+    body |= _reasoning(call, dialect)
     if request.tools:
         body["tools"] = [_tool(tool) for tool in request.tools]
         if request.tool_choice is not None:
@@ -319,6 +323,17 @@ def _sampling(sampling: Sampling, dialect: Dialect) -> dict[str, Any]:
         "presence_penalty": sampling.presence_penalty,
     }
     return {name: value for name, value in settings.items() if value is not None}
+
+
+def _reasoning(call: Call, dialect: Dialect) -> dict[str, Any]:
+    wanted = call.request.sampling.reasoning
+    if wanted is None:
+        return {}
+    if dialect.reasoning_object:
+        return {"reasoning": {"effort": wanted.effort} if wanted.effort else {"max_tokens": wanted.max_tokens}}
+    if wanted.effort is None:
+        raise refused("reasoning.max_tokens", _PROVIDER, call, "give an effort")
+    return {"reasoning_effort": wanted.effort}
 
 
 def _tool(tool: Tool) -> dict[str, Any]:

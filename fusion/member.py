@@ -55,10 +55,11 @@ class MemberProfile:
         """The call as this member hears it.
 
         Its own sampling fills in what the client left open. Its system prompt comes first, the client's after it,
-        and stays out when the member is judging.
+        and stays out when the member is judging, as does its own setting for reasoning: a verdict has few tokens.
         """
         request = call.request
-        sampling = request.sampling.over(self.sampling)
+        own = self.sampling if call.purpose == "answer" else replace(self.sampling, reasoning=None)
+        sampling = request.sampling.over(own)
         messages = request.messages
         if self.system is not None and call.purpose == "answer":
             first = messages[0] if messages else None

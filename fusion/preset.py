@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from fusion.member import Member, MemberProfile
-from fusion.values import Mode, Request
+from fusion.values import Mode, Request, Sampling
 
 DecisionMode = Literal["best-of", "merge"]
 Skip = Literal["second_order", "rebuttals", "judge"]
@@ -65,10 +65,16 @@ class Pool:
 @dataclass(frozen=True, slots=True)
 class Task:
     """One fused request. `seed` decides everything that is drawn for it: the labels' order and the fence. `skips` are
-    the parts of the plan that there is no time for."""
+    the parts of the plan that there is no time for.
+
+    `panel_sampling` goes before the request's own where the panel is asked, `judge_sampling` where a judge model
+    judges; where one writes the answer, the request's own comes first.
+    """
 
     preset: Preset
     request: Request
     profiles: Mapping[str, MemberProfile]
     seed: int
     skips: frozenset[Skip] = frozenset()
+    panel_sampling: Sampling = field(default_factory=Sampling)
+    judge_sampling: Sampling = field(default_factory=Sampling)

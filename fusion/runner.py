@@ -229,7 +229,9 @@ class _Run:
             raise MemberTimeout("no time is left before the deadline", member=step.judge)
         self._tell(JudgeAsked(step.judge))
         writes = step.streams and self.watcher is not None
-        call = Call(step.judge, step.request, timeout_s=left_s if writes else turn_s, purpose="judge")
+        own, more = step.request.sampling, self.task.judge_sampling
+        request = replace(step.request, sampling=own.over(more) if step.streams else more.over(own))
+        call = Call(step.judge, request, timeout_s=left_s if writes else turn_s, purpose="judge")
         self.writer = call if writes else None
         self.unsaid.clear()
         task = asyncio.create_task(self._ask(call, partial(self._write, call) if writes else None))
@@ -277,6 +279,9 @@ class _Run:
             observer.told(event)
 
     def _call_to(self, member: str, request: Request) -> Call:
+        sampling = self.task.panel_sampling.over(request.sampling)
+        if sampling is not request.sampling:
+            request = replace(request, sampling=sampling)
         return Call(member, request, timeout_s=self.deadline_at - _now())
 
     def _priced(self, candidate: Candidate) -> Candidate:

@@ -16,6 +16,7 @@ Role = Literal["system", "developer", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 Status = Literal["answered", "failed", "cancelled"]
 Mode = Literal["best-of", "merge", "debate"]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,14 @@ class JsonSchema:
 
 
 @dataclass(frozen=True, slots=True)
+class Reasoning:
+    """How much a model may think before it answers: by an effort, or by a number of tokens; one of the two is set."""
+
+    effort: Effort | None = None
+    max_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Sampling:
     """How tokens are drawn; None leaves a setting to whoever comes next (the member's own, then the backend's)."""
 
@@ -90,6 +99,7 @@ class Sampling:
     seed: int | None = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
+    reasoning: Reasoning | None = None
 
     def over(self, base: Sampling) -> Sampling:
         """These settings, with `base` filling in what they leave open."""

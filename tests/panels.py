@@ -42,13 +42,14 @@ def scene(
     request: Request = QUESTION,
     seed: int = 7,
     profiles: Mapping[str, MemberProfile] | None = None,
+    **more: Any,
 ) -> tuple[Task, Pool]:
     """A task for a panel of all members but the judges, and the pool that it needs."""
     panel = tuple(name for name in members if name not in judges)
     policy = Policy(quorum, grace, deadline_s)
     preset = Preset("fusion/test", mode, panel, tuple(judges), policy, rounds, decision)
     known = {name: profile(name) for name in members} | dict(profiles or {})
-    return Task(preset, request, known, seed), Pool(members, known)
+    return Task(preset, request, known, seed, **more), Pool(members, known)
 
 
 async def fused(
