@@ -6,10 +6,10 @@ thrown into it as the `MemberError` it failed with.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
-from fusion.errors import NoQuorum
+from fusion.errors import MemberError, NoQuorum
 from fusion.preset import Task
 from fusion.values import Candidate, Completion, Request, Verdict
 
@@ -37,6 +37,21 @@ class AskJudge:
 
 
 @dataclass(frozen=True, slots=True)
+class AskJudges:
+    """Ask several judge models at once, or one several times; at most one of the asks `streams`.
+
+    What came of them is sent back in their order, failures as values. `until_first`: once the first ask has ended,
+    the others are not waited for; those still running are cancelled and count as timed out.
+    """
+
+    asks: tuple[AskJudge, ...]
+    until_first: bool = False
+
+
+Outcome = Completion | MemberError
+
+
+@dataclass(frozen=True, slots=True)
 class RoundResult:
     """What became of every member of a round."""
 
@@ -55,11 +70,12 @@ class Decision:
     degraded: str | None = None
 
 
-Step = Convene | AskJudge
-Plan = Generator[Step, RoundResult | Completion, Decision]
+Step = Convene | AskJudge | AskJudges
+Reply = RoundResult | Completion | tuple[Outcome, ...]
+Plan = Generator[Step, Reply, Decision]
 
 
-def convene(task: Task) -> Generator[Step, RoundResult | Completion, tuple[Candidate, ...]]:
+def convene(task: Task) -> Generator[Step, Reply, tuple[Candidate, ...]]:
     """The opening round: the request goes to the whole panel. Returns the candidates that answered.
 
     Raises:
@@ -80,11 +96,18 @@ def convene(task: Task) -> Generator[Step, RoundResult | Completion, tuple[Candi
     return answered
 
 
-def ask_judge(step: AskJudge) -> Generator[Step, RoundResult | Completion, Completion]:
+def ask_judge(step: AskJudge) -> Generator[Step, Reply, Completion]:
     """Ask one judge model. Raises what it failed with."""
     completion = yield step
     assert isinstance(completion, Completion)
     return completion
+
+
+def ask_judges(asks: Sequence[AskJudge], *, until_first: bool = False) -> Generator[Step, Reply, tuple[Outcome, ...]]:
+    """Ask several judge models at once. Only a stream that breaks off is raised (`JudgeInterrupted`)."""
+    outcomes = yield AskJudges(tuple(asks), until_first)
+    assert isinstance(outcomes, tuple)
+    return outcomes
 
 
 def _outcome(candidate: Candidate) -> str:

@@ -35,9 +35,12 @@ class CandidateEnded:
 
 @dataclass(frozen=True, slots=True)
 class JudgeAsked:
-    """A judge model was asked for its decision."""
+    """A judge model was asked. `number` counts the request's judge calls, several of which may run at once; `stage` is
+    what the call is for."""
 
     judge: str
+    number: int = 0
+    stage: str = "judge"
 
 
 Progress = PanelConvened | CandidateGrew | CandidateEnded | JudgeAsked
@@ -45,13 +48,14 @@ Progress = PanelConvened | CandidateGrew | CandidateEnded | JudgeAsked
 
 @dataclass(frozen=True, slots=True)
 class JudgeEnded:
-    """A judge model's call is over, after this long and at this cost, which is None when unknown. Whether a verdict can
-    be read in its completion is not known yet."""
+    """The judge model's call of this `number` is over, after this long and at this cost, which is None when unknown.
+    Whether a verdict can be read in its completion is not known yet."""
 
     judge: str
     outcome: Completion | MemberError
     latency_ms: float
     cost_usd: float | None
+    number: int = 0
 
 
 class Observer(Protocol):

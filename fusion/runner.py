@@ -22,7 +22,7 @@ from fusion.errors import (
 from fusion.ledger import Ledger
 from fusion.member import Emit
 from fusion.modes import MODES
-from fusion.plan import AskJudge, Convene, Decision, RoundResult, Step
+from fusion.plan import AskJudge, AskJudges, Convene, Decision, Outcome, Reply, RoundResult, Step
 from fusion.preset import SKIPS, Pool, Task
 from fusion.progress import (
     CandidateEnded,
@@ -83,6 +83,18 @@ async def fuse(
     return await _Run(task, pool, watcher, observers, _now() if started_at is None else started_at).run()
 
 
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A judge model's call under way. It is given up at `ends_at`, unless its words are being read."""
+
+    ask: AskJudge
+    call: Call
+    number: int
+    began_at: float
+    ends_at: float
+    task: asyncio.Task[Outcome]
+
+
 @dataclass(slots=True)
 class _Run:
     task: Task
@@ -94,6 +106,7 @@ class _Run:
     ledger: Ledger = field(default_factory=Ledger)
     panel_s: float = 0.0
     judge_s: float | None = None
+    judge_calls: int = 0
     writer: Call | None = None
     unsaid: list[Delta] = field(default_factory=list[Delta])
     written: list[str] = field(default_factory=list[str])
@@ -123,10 +136,15 @@ class _Run:
             await self._await_losers()
         return self._result(decision)
 
-    async def _carry_out(self, step: Step) -> RoundResult | Completion:
+    async def _carry_out(self, step: Step) -> Reply:
         if isinstance(step, Convene):
             return await self._convene(step)
-        return await self._ask_judge(step)
+        if isinstance(step, AskJudges):
+            return await self._ask_judges(step)
+        [outcome] = await self._ask_judges(AskJudges((step,)))
+        if isinstance(outcome, MemberError):
+            raise outcome
+        return outcome
 
     async def _convene(self, step: Convene) -> RoundResult:
         began_at = _now()
@@ -219,46 +237,74 @@ class _Run:
             failure.__cause__ = error
             return failure
 
-    async def _ask_judge(self, step: AskJudge) -> Completion:
-        """One judge model's words. Once they began to reach the watcher no other judge can take over, so from then on
-        it has until the deadline."""
+    async def _ask_judges(self, step: AskJudges) -> tuple[Outcome, ...]:
+        """What the judge models say. Once words of one began to reach the watcher no other judge can take over, so from
+        then on it has until the deadline."""
         began_at = _now()
-        left_s = self.deadline_at - began_at
-        turn_s = left_s * step.share
-        if turn_s <= 0:
-            raise MemberTimeout("no time is left before the deadline", member=step.judge)
-        self._tell(JudgeAsked(step.judge))
-        writes = step.streams and self.watcher is not None
-        own, more = step.request.sampling, self.task.judge_sampling
-        request = replace(step.request, sampling=own.over(more) if step.streams else more.over(own))
-        call = Call(step.judge, request, timeout_s=left_s if writes else turn_s, purpose="judge")
-        self.writer = call if writes else None
-        self.unsaid.clear()
-        task = asyncio.create_task(self._ask(call, partial(self._write, call) if writes else None))
+        outcomes: dict[int, Outcome] = {}
+        turns: dict[int, _Turn] = {}
         try:
-            await asyncio.wait([task], timeout=turn_s)
-            if self.written and not task.done():
-                await asyncio.wait([task], timeout=self.deadline_at - _now())
-            in_time = task.done()
+            for index, ask in enumerate(step.asks):
+                turn_s = (self.deadline_at - began_at) * ask.share
+                if turn_s > 0:
+                    turns[index] = self._begin(ask, began_at, turn_s)
+                else:
+                    outcomes[index] = MemberTimeout("no time is left before the deadline", member=ask.judge)
+            while turns and not (step.until_first and 0 in outcomes):
+                wake_at = min(self._patience_at(turn) for turn in turns.values())
+                tasks = [turn.task for turn in turns.values()]
+                await asyncio.wait(tasks, timeout=max(0.0, wake_at - _now()), return_when=asyncio.FIRST_COMPLETED)
+                for index, turn in list(turns.items()):
+                    if turn.task.done() or self._patience_at(turn) <= _now():
+                        outcomes[index] = self._conclude(turns.pop(index))
+            for index in list(turns):
+                outcomes[index] = self._conclude(turns.pop(index))
         finally:
+            for turn in turns.values():
+                self._stop(turn.task)
             self.writer = None
-            self._stop(task)
-            took_s = _now() - began_at
-            self.judge_s = (self.judge_s or 0.0) + took_s
+            if self.judge_calls:
+                self.judge_s = (self.judge_s or 0.0) + _now() - began_at
+        return tuple(outcomes[index] for index in range(len(step.asks)))
+
+    def _begin(self, ask: AskJudge, began_at: float, turn_s: float) -> _Turn:
+        self.judge_calls += 1
+        self._tell(JudgeAsked(ask.judge, self.judge_calls, ask.stage))
+        writes = ask.streams and self.watcher is not None
+        own, more = ask.request.sampling, self.task.judge_sampling
+        request = replace(ask.request, sampling=own.over(more) if ask.streams else more.over(own))
+        call = Call(ask.judge, request, self.deadline_at - began_at if writes else turn_s, purpose="judge")
+        if writes:
+            self.writer = call
+            self.unsaid.clear()
+        task = asyncio.create_task(self._ask(call, partial(self._write, call) if writes else None))
+        return _Turn(ask, call, self.judge_calls, began_at, began_at + turn_s, task)
+
+    def _patience_at(self, turn: _Turn) -> float:
+        return self.deadline_at if self.written and turn.call is self.writer else turn.ends_at
+
+    def _conclude(self, turn: _Turn) -> Outcome:
+        """What a judge model's call came to, told and paid for. One that has not ended is stopped."""
+        task, judge = turn.task, turn.ask.judge
+        in_time = task.done()
+        wrote = turn.call is self.writer and bool(self.written)
+        if turn.call is self.writer:
+            self.writer = None
+        took_s = _now() - turn.began_at
         if not in_time:
-            outcome = MemberTimeout(f"no decision within {turn_s:.1f} s", member=step.judge)
+            self._stop(task)
+            outcome = MemberTimeout(f"no decision within {took_s:.1f} s", member=judge)
         else:
-            outcome = _cancelled_itself(step.judge) if task.cancelled() else task.result()
-        if self.written or outcome.usage or isinstance(outcome, Completion):
-            self.ledger.charge(step.stage, outcome.usage, self._cost_usd(step.judge, outcome))
+            outcome = _cancelled_itself(judge) if task.cancelled() else task.result()
+        cost_usd = self._cost_usd(judge, outcome)
+        if wrote or outcome.usage or isinstance(outcome, Completion):
+            self.ledger.charge(turn.ask.stage, outcome.usage, cost_usd)
         for observer in self.observers:
-            observer.told(JudgeEnded(step.judge, outcome, took_s * 1e3, self._cost_usd(step.judge, outcome)))
-        if isinstance(outcome, Completion):
-            return outcome
-        if not self.written:
-            raise outcome
-        written = None if in_time else Completion("".join(self.written), finish_reason="length")
-        raise JudgeInterrupted(f"the judge model broke off in mid-answer: {outcome.code}", partial=written)
+            observer.told(JudgeEnded(judge, outcome, took_s * 1e3, cost_usd, turn.number))
+        if isinstance(outcome, MemberError) and wrote:
+            written = None if in_time else Completion("".join(self.written), finish_reason="length")
+            raise JudgeInterrupted(f"the judge model broke off in mid-answer: {outcome.code}", partial=written)
+        return outcome
 
     def _write(self, call: Call, delta: Delta) -> None:
         """Hand on a piece of the answer, unless its writer was given up. Blank pieces wait for the first word, so that
