@@ -8,6 +8,7 @@ judge ──handle──► one deployment a remote member
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ray import serve
@@ -108,20 +109,23 @@ def _vllm(name: str, model: str, backend: VllmBackendConfig, voices: Mapping[str
 
 
 def _remote(backend: RemoteBackendConfig, profile: MemberProfile, members: int, omits: frozenset[str]) -> Application:
+    replicas = backend.replicas
     # No replica knows of the others, so each keeps to an even share.
-    shares = members * backend.replicas.max
-    limits = {name: limit and max(1, limit // shares) for name, limit in backend.limits.model_dump().items()}
+    shares = members * replicas.max
+    limits = LimitSettings(
+        **{name: limit and max(1, limit // shares) for name, limit in backend.limits.model_dump().items()}
+    )
+    # As in the judge, Serve lets in what is too much: who waits in its queues hears nothing of an open breaker.
+    limits = replace(limits, concurrency=min(limits.concurrency or replicas.max_ongoing, replicas.max_ongoing))
+    let_in = replicas.max_ongoing + limits.max_queued + _BEING_REFUSED
     settings = RemoteSettings(
         backend=remote_backend(backend),
         retries=RetrySettings(**backend.retries.model_dump()),
         breaker=BreakerSettings(**backend.breaker.model_dump()),
-        limits=LimitSettings(**limits),
+        limits=limits,
         omits=omits,
     )
-    replicas = backend.replicas
-    options = _options(
-        f"member:{profile.name}", replicas, replicas.target_ongoing, replicas.max_ongoing, replicas.max_ongoing
-    )
+    options = _options(f"member:{profile.name}", replicas, replicas.target_ongoing, let_in, let_in)
     return _deployment(RemoteReplica, **options).bind(settings, profile)
 
 

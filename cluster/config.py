@@ -130,6 +130,7 @@ class RemoteBackendConfig(_Model):
         url = urlsplit(self.base_url)
         if url.scheme not in ("http", "https") or not url.hostname:
             raise ValueError(f"base_url must be an http or https URL with a host, not {self.base_url!r}")
+        _ = url.port  # raises for one that is no port
         if url.username or url.query or url.fragment:
             raise ValueError("base_url must hold neither credentials nor a query: a key belongs into api_key_env")
         if url.scheme == "http" and not (self.allow_http or is_loopback(url.hostname)):

@@ -16,25 +16,23 @@ older kind, which models up to 4.6 take. It is kept apart from the answer. A ref
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from deployments.anthropic_schema import UnclosableObject, closed_schema
+from deployments.anthropic_turns import PROVIDER, conversation
 from deployments.upstream_errors import error_from_complaint, machine_code, says_too_long
-from deployments.upstream_json import count, items, mapping, new_call_id, parsed, text, written
-from deployments.wire import Complaint, InlineImage, image_source, refused
+from deployments.upstream_json import count, items, mapping, new_call_id, text, written
+from deployments.wire import Complaint, refused
 from fusion.errors import MalformedReply, MemberError, MemberUnauthorized
 from fusion.values import (
     Call,
     Completion,
     Delta,
     FinishReason,
-    ImagePart,
     JsonSchema,
-    Message,
     Reasoning,
     Request,
     Tool,
@@ -46,9 +44,6 @@ from fusion.values import (
 DEFAULT_MAX_TOKENS = 16_384
 MIN_THINKING_TOKENS = 1024
 API_VERSION = "2023-06-01"
-
-_PROVIDER = "Anthropic"
-_IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 
 _FINISH_REASONS: Mapping[str, FinishReason] = {
     "max_tokens": "length",
@@ -70,7 +65,6 @@ _STATUSES: Mapping[str, int] = {
     "timeout_error": 504,
     "overloaded_error": 529,
 }
-_NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9_-]")
 
 
 def is_a_copy(base_url: str) -> bool:
@@ -102,7 +96,7 @@ class AnthropicWire:
     def body(self, call: Call, model: str, *, stream: bool) -> Mapping[str, Any]:
         request = call.request
         _refuse_the_impossible(call)
-        system, turns = _conversation(call)
+        system, turns = conversation(call)
         body: dict[str, Any] = {"model": model, "max_tokens": request.sampling.max_tokens or DEFAULT_MAX_TOKENS}
         if system:
             body["system"] = system
@@ -161,10 +155,10 @@ def complaint_in(body: object) -> Complaint:
     message = text(error.get("message"))
     if says_too_long(message):
         code = "context_length_exceeded"
-    # Both come with statuses that stand for something else, a 400 and a 429.
+    # All come with statuses that stand for something else, 400 and 429.
     elif "credit balance" in message[:200].lower():
         code, kind = "billing_error", MemberUnauthorized
-    elif detail is not None and detail.endswith("spend_limit_reached"):
+    elif detail is not None and (detail.endswith("spend_limit_reached") or detail == "organization_on_hold"):
         kind = MemberUnauthorized
     return Complaint(code, _STATUSES.get(text(error.get("type"))), kind)
 
@@ -278,101 +272,22 @@ def _refuse_the_impossible(call: Call) -> None:
     sampling = call.request.sampling
     for name in ("seed", "frequency_penalty", "presence_penalty"):
         if getattr(sampling, name) is not None:
-            raise refused(name, _PROVIDER, call)
+            raise refused(name, PROVIDER, call)
     if sampling.temperature is not None and sampling.temperature > 1:
-        raise refused("temperature", _PROVIDER, call, "it goes from 0 to 1")
+        raise refused("temperature", PROVIDER, call, "it goes from 0 to 1")
 
 
 def _thinking(wanted: Reasoning, max_tokens: int, call: Call) -> dict[str, Any]:
     if wanted.effort == "none":
         return {"type": "disabled"}
     if wanted.effort == "minimal":
-        raise refused("reasoning.effort", _PROVIDER, call, "minimal is not known, low is")
+        raise refused("reasoning.effort", PROVIDER, call, "minimal is not known, low is")
     if wanted.max_tokens is None:
         return {"type": "adaptive"}
     if not MIN_THINKING_TOKENS <= wanted.max_tokens < max_tokens:
         bounds = f"it must be {MIN_THINKING_TOKENS} at least and below the answer's {max_tokens} tokens"
-        raise refused("reasoning.max_tokens", _PROVIDER, call, bounds)
+        raise refused("reasoning.max_tokens", PROVIDER, call, bounds)
     return {"type": "enabled", "budget_tokens": wanted.max_tokens}
-
-
-def _conversation(call: Call) -> tuple[str, list[dict[str, Any]]]:
-    system: list[str] = []
-    turns: list[dict[str, Any]] = []
-    for position, message in enumerate(call.request.messages):
-        if message.name is not None and message.role != "tool":
-            raise refused(f"messages[{position}].name", _PROVIDER, call)
-        if message.role in ("system", "developer"):
-            _refuse_images(message, position, call)
-            system.append(message.text)
-            continue
-        role, blocks = _turn(message, position, call)
-        if not blocks:
-            continue
-        if turns and turns[-1]["role"] == role:
-            turns[-1]["content"] += blocks
-        else:
-            turns.append({"role": role, "content": blocks})
-    if not turns:
-        raise refused("messages", _PROVIDER, call, "it needs one that says something and is no system message")
-    return "\n\n".join(filter(None, system)), turns
-
-
-def _turn(message: Message, position: int, call: Call) -> tuple[str, list[dict[str, Any]]]:
-    if message.role == "tool":
-        result: dict[str, Any] = {"type": "tool_result", "tool_use_id": _id(message.tool_call_id or "")}
-        if blocks := _blocks(message, call):
-            result["content"] = blocks
-        return "user", [result]
-    if message.role == "user":
-        return "user", _blocks(message, call)
-    _refuse_images(message, position, call)
-    return "assistant", _blocks(message, call) + [_tool_use(made, position, call) for made in message.tool_calls]
-
-
-def _blocks(message: Message, call: Call) -> list[dict[str, Any]]:
-    """A message's content; empty texts are left out, for they are refused."""
-    if not isinstance(message.content, tuple):
-        return [{"type": "text", "text": message.content}] if message.content else []
-    blocks: list[dict[str, Any]] = []
-    for part in message.content:
-        if isinstance(part, ImagePart):
-            blocks.append(_image(part, call))
-        elif part.text:
-            blocks.append({"type": "text", "text": part.text})
-    return blocks
-
-
-def _image(part: ImagePart, call: Call) -> dict[str, Any]:
-    if part.detail not in (None, "auto"):
-        raise refused("image_url.detail", _PROVIDER, call)
-    source = image_source(part, _PROVIDER, call)
-    if not isinstance(source, InlineImage):
-        return {"type": "image", "source": {"type": "url", "url": source}}
-    if source.media_type not in _IMAGE_TYPES:
-        raise refused("image_url", _PROVIDER, call, "an image must be JPEG, PNG, GIF or WebP")
-    return {"type": "image", "source": {"type": "base64", "media_type": source.media_type, "data": source.data}}
-
-
-def _refuse_images(message: Message, position: int, call: Call) -> None:
-    if isinstance(message.content, tuple) and any(isinstance(part, ImagePart) for part in message.content):
-        raise refused(f"an image in messages[{position}]", _PROVIDER, call, f"its role is {message.role}")
-
-
-def _tool_use(made: ToolCall, position: int, call: Call) -> dict[str, Any]:
-    try:
-        arguments = parsed(made.arguments or "{}")
-    except MalformedReply:
-        arguments = None
-    if not isinstance(arguments, dict):
-        where = f"messages[{position}].tool_calls"
-        raise refused(where, _PROVIDER, call, "the arguments must be a JSON object") from None
-    return {"type": "tool_use", "id": _id(made.id), "name": made.name, "input": arguments}
-
-
-def _id(call_id: str) -> str:
-    """A tool call's id in the characters that are taken here; the call may be another model's."""
-    return _NOT_IN_AN_ID.sub("_", call_id)
 
 
 def _tool(tool: Tool) -> dict[str, Any]:
@@ -398,11 +313,11 @@ def _tool_choice(request: Request) -> dict[str, Any] | None:
 
 def _output_format(wanted: JsonSchema, call: Call) -> dict[str, Any]:
     if not wanted.schema:
-        raise refused("response_format", _PROVIDER, call, "json_object is not known, json_schema is")
+        raise refused("response_format", PROVIDER, call, "json_object is not known, json_schema is")
     try:
         return {"type": "json_schema", "schema": closed_schema(wanted.schema)}
     except UnclosableObject:
-        raise refused("response_format", _PROVIDER, call, "every property of an object must be named") from None
+        raise refused("response_format", PROVIDER, call, "every property of an object must be named") from None
 
 
 def _tool_call(block: Mapping[str, Any]) -> ToolCall:

@@ -1,8 +1,10 @@
 """OpenAI's chat completions as a client speaks it, and as the many who copy it do: OpenRouter, Mistral, Together, vLLM,
 Ollama.
 
-Refused before the call: images that are neither base64 `data:` nor `https:` URLs, and a number of tokens to think with
-anywhere but at OpenRouter. Everything else has a place in the body, and a server that does not take it says so itself.
+Refused before the call: images that are neither base64 `data:` nor `https:` URLs; a number of tokens to think with
+anywhere but at OpenRouter; and at Ollama, which would leave them out without a word, a `tool_choice` that demands a
+call and `parallel_tool_calls` set to false. Everything else has a place in the body, and a server that does not take it
+says so itself.
 
 A refusal is the model's answer, marked `content_filter`. What comes in was written by someone else's server, so
 nothing about its shape is taken for granted.
@@ -13,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
-from urllib.parse import urlsplit
 
+from deployments.openai_dialects import COMMON, Dialect
 from deployments.upstream_errors import error_from_complaint, machine_code, says_too_long
 from deployments.upstream_json import count, items, mapping, new_call_id, text, written
 from deployments.wire import Complaint, InlineImage, image_source, refused
@@ -57,6 +59,9 @@ _KINDS: Mapping[str, type[MemberError]] = {
     "content_policy_violation": MemberRejected,
 }
 
+# OpenRouter's 404 for parameters that no provider of a model takes.
+_UNSUPPORTED = ("No endpoints found that can handle the requested parameters", "No endpoints found that support")
+
 # For errors that come with the status 200.
 _STATUSES: Mapping[str, int] = {
     "invalid_request_error": 400,
@@ -66,32 +71,6 @@ _STATUSES: Mapping[str, int] = {
     "rate_limit_error": 429,
     "server_error": 500,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Dialect:
-    """What differs between the servers that speak this format. The default is what most of those take that are not
-    OpenAI: `max_tokens` (OpenAI's reasoning models refuse it, Mistral refuses `max_completion_tokens` and Ollama knows
-    it as little), and no `developer` messages, which most chat templates have no place for."""
-
-    max_tokens: str = "max_tokens"
-    seed: str = "seed"
-    stream_options: bool = True
-    developer_role: bool = False
-    reasoning_object: bool = False
-
-
-COMMON = Dialect()
-_OPENAI = Dialect(max_tokens="max_completion_tokens", developer_role=True)
-_MISTRAL = Dialect(seed="random_seed", stream_options=False)
-_OPENROUTER = Dialect(reasoning_object=True)
-_BY_DOMAIN = {"openrouter.ai": _OPENROUTER, "openai.com": _OPENAI, "openai.azure.com": _OPENAI, "mistral.ai": _MISTRAL}
-
-
-def dialect_of(base_url: str) -> Dialect:
-    """The dialect of the server at this URL, told by its host."""
-    host = f".{urlsplit(base_url).hostname or ''}"
-    return next((dialect for domain, dialect in _BY_DOMAIN.items() if host.endswith(f".{domain}")), COMMON)
 
 
 class OpenAIWire:
@@ -123,18 +102,20 @@ def chat_body(call: Call, model: str, *, stream: bool, dialect: Dialect = COMMON
     """The request body for a call. A stream is asked to report its usage.
 
     Raises:
-        MemberRejected: an image is neither a base64 `data:` nor an `https:` URL, or the server takes no number of
-            tokens to think with.
+        MemberRejected: an image is neither a base64 `data:` nor an `https:` URL, the server takes no number of tokens
+            to think with, or it would leave out what is asked for without a word.
     """
     request = call.request
+    if not dialect.tool_choice:
+        _refuse_choices(call)
     messages = [_message(message, call, dialect) for message in request.messages]
     body: dict[str, Any] = {"model": model, "messages": messages, **_sampling(request.sampling, dialect)}
-    body |= _reasoning(call, dialect)
-    if request.tools:
+    body |= {**_reasoning(call, dialect), **dialect.more}
+    if request.tools and (dialect.tool_choice or request.tool_choice != "none"):
         body["tools"] = [_tool(tool) for tool in request.tools]
-        if request.tool_choice is not None:
+        if request.tool_choice is not None and dialect.tool_choice:
             body["tool_choice"] = _tool_choice(request.tool_choice)
-        if request.parallel_tool_calls is not None:
+        if request.parallel_tool_calls is not None and dialect.tool_choice:
             body["parallel_tool_calls"] = request.parallel_tool_calls
     if request.response_schema is not None:
         body["response_format"] = _response_format(request.response_schema)
@@ -158,12 +139,12 @@ def completion_from(body: object) -> Completion:
     message = mapping(choice.get("message"))
     if not message:
         raise MalformedReply("the reply has no choices[0].message")
-    said, reasoning, refused = _words(message)
+    said, reasoning, refuses = _words(message)
     tool_calls = tuple(_tool_call(entry) for entry in items(message.get("tool_calls")))
     return Completion(
         text=said,
         tool_calls=tool_calls,
-        finish_reason=_finish_reason(choice.get("finish_reason"), bool(tool_calls), refused),
+        finish_reason=_finish_reason(choice.get("finish_reason"), bool(tool_calls), refuses),
         usage=_usage(reply.get("usage")),
         reasoning=reasoning,
     )
@@ -177,7 +158,7 @@ class StreamReader:
         self._reasoning: list[str] = []
         self._calls: list[_GrowingCall] = []
         self._slots: dict[int, int] = {}
-        self._refused = False
+        self._refuses = False
         self._finish_reason: object = None
         self._usage: Usage | None = None
 
@@ -205,11 +186,11 @@ class StreamReader:
         self._usage = _usage(reply.get("usage")) or self._usage
         self._finish_reason = choice.get("finish_reason") or self._finish_reason
         grown = mapping(choice.get("delta"))
-        said, reasoning, refused = _words(grown)
+        said, reasoning, refuses = _words(grown)
         calls = tuple(self._grow(entry, i) for i, entry in enumerate(items(grown.get("tool_calls"))))
         if not said and not reasoning and not calls:
             return None
-        self._refused = self._refused or refused
+        self._refuses = self._refuses or refuses
         self._text.append(said)
         self._reasoning.append(reasoning)
         return Delta(said, calls, reasoning)
@@ -223,7 +204,7 @@ class StreamReader:
         if self._finish_reason is None:
             raise MalformedReply("the stream ended before its finish reason")
         tool_calls = tuple(call.whole() for call in self._calls)
-        finish_reason = _finish_reason(self._finish_reason, bool(tool_calls), self._refused)
+        finish_reason = _finish_reason(self._finish_reason, bool(tool_calls), self._refuses)
         said, reasoning = "".join(self._text), "".join(self._reasoning)
         return Completion(said, tool_calls, finish_reason, self._usage, reasoning=reasoning)
 
@@ -268,6 +249,8 @@ def complaint_in(body: object) -> Complaint:
     code = machine_code(error.get("code"), error.get("type"))
     if says_too_long(error.get("message")):
         code = "context_length_exceeded"
+    elif text(error.get("message")).startswith(_UNSUPPORTED):
+        code = "unsupported_parameters"
     elif "flagged_input" in mapping(error.get("metadata")):  # OpenRouter's moderation, a 403
         code = "content_policy_violation"
     elif code is not None and code.startswith("unsupported_") and (parameter := machine_code(error.get("param"))):
@@ -281,6 +264,13 @@ def _raise_error_in(reply: Mapping[str, Any], choice: Mapping[str, Any]) -> None
         raise error_from_complaint(complaint_in(reply))
     if choice.get("error") or choice.get("finish_reason") == "error":
         raise error_from_complaint(complaint_in(choice))
+
+
+def _refuse_choices(call: Call) -> None:
+    if call.request.tools and call.request.tool_choice not in (None, "auto", "none"):
+        raise refused("tool_choice", "Ollama", call, "it leaves the choice to the model")
+    if call.request.tools and call.request.parallel_tool_calls is False:
+        raise refused("parallel_tool_calls", "Ollama", call, "it cannot be turned off")
 
 
 def _message(message: Message, call: Call, dialect: Dialect) -> dict[str, Any]:
@@ -389,9 +379,9 @@ def _arguments(function: Mapping[str, Any]) -> str:
     return written(cast("object", arguments)) if isinstance(arguments, dict) else text(arguments)
 
 
-def _finish_reason(reason: object, calls_tools: bool, refused: bool) -> FinishReason:
+def _finish_reason(reason: object, calls_tools: bool, refuses: bool) -> FinishReason:
     known = _FINISH_REASONS.get(reason, "stop") if isinstance(reason, str) else "stop"
-    if refused:
+    if refuses:
         return "content_filter"
     return "tool_calls" if calls_tools and known == "stop" else known
 

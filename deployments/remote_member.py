@@ -14,7 +14,8 @@ from pydantic_core import to_json
 from deployments.anthropic_wire import AnthropicWire, is_a_copy
 from deployments.gemini_wire import GeminiWire
 from deployments.image_urls import ImageUrls, has_links
-from deployments.openai_wire import OpenAIWire, dialect_of
+from deployments.openai_dialects import dialect_of
+from deployments.openai_wire import OpenAIWire
 from deployments.secrets import Secret
 from deployments.sse import EventStream
 from deployments.upstream_errors import (
@@ -79,25 +80,32 @@ class RemoteMember:
         omits: names of `Sampling`'s settings that the model does not take and that are left out of its calls, such as
             `temperature` for models that refuse it.
         images: fetches those images.
+        transport: carries the calls, in the network's place.
 
     Raises:
-        MissingSecret: at construction, when the API key is not where the configuration says.
+        MissingSecret: at construction, when the API key is not where the configuration says, or could not be sent.
     """
 
     def __init__(
-        self, backend: RemoteBackend, model: str, omits: Collection[str] = (), images: ImageUrls | None = None
+        self,
+        backend: RemoteBackend,
+        model: str,
+        omits: Collection[str] = (),
+        images: ImageUrls | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._model = model
         self._images = images or ImageUrls()
         self._timeouts = backend.timeouts
         self._omitted: dict[str, Any] = dict.fromkeys(omits)
         self._wire = wire_format(backend)
-        key = None if backend.key is None else backend.key.read()
+        key = None if backend.key is None else backend.key.header_value()
         self._client = http_client(
             backend.base_url.rstrip("/") + "/",
             {**self._wire.headers(key), "content-type": "application/json", "accept-encoding": "identity"},
             connect_s=backend.timeouts.connect_s,
             max_connections=backend.max_connections,
+            transport=transport,
         )
 
     async def ask(self, call: Call, emit: Emit | None = None) -> Completion:

@@ -31,14 +31,32 @@ class Secret:
         Raises:
             MissingSecret: the variable is unset, the file is unreadable, or either is empty.
         """
-        if self.env is not None:
-            value, where = os.environ.get(self.env, ""), f"environment variable {self.env}"
-        else:
-            where = f"file {self.file}"
-            try:
-                value = Path(self.file or "").read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise MissingSecret(f"the {where} cannot be read: {type(error).__name__}") from error
+        value = self._value()
         if not value.strip():
-            raise MissingSecret(f"the {where} is unset or empty")
+            raise MissingSecret(f"the {self._where} is unset or empty")
         return value.strip()
+
+    def header_value(self) -> str:
+        """The key's value, as what can be sent in a header.
+
+        Raises:
+            MissingSecret: as in `read`, or it has characters that cannot be sent. Whatever refused it later would do so
+                in an error that holds it.
+        """
+        value = self.read()
+        if not (value.isascii() and value.isprintable()):
+            raise MissingSecret(f"the key in the {self._where} has characters that cannot be sent in a header")
+        return value
+
+    @property
+    def _where(self) -> str:
+        return f"file {self.file}" if self.env is None else f"environment variable {self.env}"
+
+    def _value(self) -> str:
+        if self.env is not None:
+            return os.environ.get(self.env, "")
+        try:
+            return Path(self.file or "").read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            # Without its cause: an error of decoding holds what it could not decode.
+            raise MissingSecret(f"the {self._where} cannot be read: {type(error).__name__}") from None

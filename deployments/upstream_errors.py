@@ -41,7 +41,7 @@ FOREIGN_ERRORS = (
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _CONTEXT = re.compile(
     r"(maximum context length|context (length|window)|prompt is too long|too many tokens"
-    r"|token count.{0,40}exceeds|exceeds? .{0,40}context)",
+    r"|token count.{0,40}exceeds|exceeds? .{0,40}context|greater than max_model_len)",
     re.IGNORECASE,
 )
 _OVERLOADED = frozenset({429, 503, 529})

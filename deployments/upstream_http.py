@@ -19,12 +19,17 @@ _KEEP_ALIVE_S = 5.0
 
 
 def http_client(
-    base_url: str, headers: Mapping[str, str], *, connect_s: float, max_connections: int
+    base_url: str,
+    headers: Mapping[str, str],
+    *,
+    connect_s: float,
+    max_connections: int,
+    transport: httpx.AsyncBaseTransport | None = None,
 ) -> httpx.AsyncClient:
     """A client for one API, whose URL ends in a slash. It waits for nothing but connections by itself.
 
     Redirects are not followed, cookies not kept, the environment's proxies not used, and a response whose head is too
-    large is refused.
+    large is refused. `transport` takes the network's place.
     """
 
     def session() -> aiohttp.ClientSession:
@@ -40,7 +45,7 @@ def http_client(
         base_url=base_url,
         headers=headers,
         timeout=httpx.Timeout(None, connect=connect_s),
-        transport=AiohttpTransport(verify=_certificates(), client=session),
+        transport=transport or AiohttpTransport(verify=_certificates(), client=session),
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         follow_redirects=False,
         trust_env=False,

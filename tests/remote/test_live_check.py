@@ -111,7 +111,8 @@ async def test_a_key_that_is_refused_or_cannot_be_read(tmp_path: Path) -> None:
     assert [finding.reachable for finding in findings] == [True, None, None, None, True]
     assert not any(finding.good for finding in findings)
     assert "is unset or empty" in findings[1].notes[0]
-    assert findings[2].notes == findings[3].notes == ("the key has characters that cannot be sent in a header",)
+    for finding in findings[2:4]:
+        assert finding.notes[0].endswith("has characters that cannot be sent in a header")
 
 
 async def test_an_api_that_needs_no_key(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 
 import fusion.errors
 from deployments.anthropic_schema import UnclosableObject, closed_schema
-from deployments.anthropic_wire import DEFAULT_MAX_TOKENS, AnthropicStreamReader, AnthropicWire
+from deployments.anthropic_wire import DEFAULT_MAX_TOKENS, AnthropicStreamReader, AnthropicWire, is_a_copy
 from deployments.upstream_errors import error_from_response
 from fusion.errors import MalformedReply, MemberError, MemberOverloaded, MemberRejected
 from fusion.values import (
@@ -324,3 +324,21 @@ def test_no_stream_breaks_it(chunks: list[object]) -> None:
         whole = reader.completion()
         pieces = added_up(deltas)
         assert (pieces.text, pieces.reasoning) == (whole.text, whole.reasoning)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "copy"),
+    [
+        ("https://api.anthropic.com/v1", False),
+        ("https://me.services.ai.azure.com/anthropic/v1", False),
+        ("https://notanthropic.com/v1", True),
+        ("http://127.0.0.1:8000/v1", True),
+        ("nonsense", True),
+    ],
+)
+def test_copies_are_told_the_key_as_a_bearer_token_too(base_url: str, copy: bool) -> None:
+    assert is_a_copy(base_url) is copy
+    headers = AnthropicWire(copy=copy).headers("k")
+    assert headers["x-api-key"] == "k"
+    assert headers.get("authorization") == ("Bearer k" if copy else None)
+    assert "k" not in AnthropicWire(copy=copy).headers(None).values()

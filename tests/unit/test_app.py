@@ -17,6 +17,7 @@ from deployments.resilience.limits import LimitSettings
     [
         ({"concurrency": 64, "requests_per_minute": 600, "max_queued": 100}, LimitSettings(10, 100, None, 16)),
         ({"concurrency": 2, "max_queued": 0}, LimitSettings(1, None, None, 0)),
+        ({"concurrency": 6000}, LimitSettings(256, None, None, 42)),
     ],
 )
 def test_each_replica_keeps_to_an_even_share_of_its_backends_limits(
@@ -36,7 +37,8 @@ def test_each_replica_keeps_to_an_even_share_of_its_backends_limits(
         assert settings.limits == share
 
 
-def test_no_remote_members_queue_is_without_a_bound() -> None:
+def test_what_a_remote_member_cannot_take_waits_in_its_own_queue_which_has_a_bound() -> None:
+    """Serve's queues are for what is refused at once, by an open breaker say."""
     content = {
         "backends": {
             "api": {"kind": "remote", "base_url": "https://example.com/v1", "replicas": {"target_ongoing": 100}}
@@ -47,6 +49,7 @@ def test_no_remote_members_queue_is_without_a_bound() -> None:
     config = ClusterConfig.model_validate(content)
     deployments: dict[str, Any] = member_deployments(config, config.profiles(), {})
     deployment = deployments["ada"]._bound_deployment
-    assert (deployment.max_ongoing_requests, deployment.max_queued_requests) == (400, 400)
+    assert (deployment.max_ongoing_requests, deployment.max_queued_requests) == (912, 912)
     (settings, _) = deployment.init_args
+    assert settings.limits == LimitSettings(concurrency=400, max_queued=256)
     assert settings.backend.max_connections == 400

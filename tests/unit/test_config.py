@@ -100,6 +100,7 @@ def test_a_configuration_cannot_be_changed(tmp_path: Path) -> None:
         ("backends.api.kind", "local", "backends.api", "expected tags: 'vllm', 'remote'"),
         ("backends.api", {"base_url": "https://x"}, "backends.api", "kind is required"),
         ("backends.api.base_url", "ftp://x", "backends.api", "http or https"),
+        ("backends.api.base_url", "https://x:port/v1", "backends.api", "Port could not be cast"),
         ("backends.api.base_url", "https://user:pass@x/v1", "backends.api", "neither credentials"),
         ("backends.api.base_url", "http://example.com", "backends.api", "must be https"),
         ("backends.api.api_key_file", "/key", "backends.api", "not both"),

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 
 import fusion.errors
-from deployments.openai_wire import COMMON, OpenAIWire, StreamReader, chat_body, completion_from, dialect_of
+from deployments.openai_dialects import COMMON, dialect_of
+from deployments.openai_wire import OpenAIWire, StreamReader, chat_body, completion_from
 from deployments.upstream_errors import error_from_response
 from fusion.errors import MalformedReply, MemberError, MemberOverloaded, MemberRejected, MemberUnavailable
 from fusion.values import Completion, Delta, ImagePart, JsonSchema, Message, TextPart, ToolCall, ToolCallDelta, Usage
@@ -62,7 +63,7 @@ def test_every_setting_has_its_name() -> None:
     common = {"temperature": 0.5, "top_p": 0.9, "stop": ["a"], "frequency_penalty": 0.1, "presence_penalty": 0.2}
     for base_url, own in {
         "http://127.0.0.1:11434/v1": {"max_tokens": 7, "seed": 3},
-        "https://openrouter.ai/api/v1": {"max_tokens": 7, "seed": 3},
+        "https://openrouter.ai/api/v1": {"max_tokens": 7, "seed": 3, "provider": {"require_parameters": True}},
         "https://api.openai.com/v1": {"max_completion_tokens": 7, "seed": 3},
         "https://eu.api.openai.com/v1": {"max_completion_tokens": 7, "seed": 3},
         "https://me.openai.azure.com/openai/v1": {"max_completion_tokens": 7, "seed": 3},
@@ -80,6 +81,20 @@ def test_nothing_is_sent_that_was_not_asked_for() -> None:
 def test_a_stream_is_asked_for_its_usage_where_that_can_be_asked() -> None:
     assert chat_body(call_of(), "m", stream=True)["stream_options"] == {"include_usage": True}
     assert "stream_options" not in OpenAIWire(dialect_of("https://api.mistral.ai/v1")).body(call_of(), "m", stream=True)
+
+
+@pytest.mark.parametrize("base_url", ["http://127.0.0.1:11434/v1", "https://ollama.com/v1"])
+def test_ollama_is_not_asked_for_what_it_would_leave_out_without_a_word(base_url: str) -> None:
+    wire = OpenAIWire(dialect_of(base_url))
+    for choice in ("required", "function:get_time"):
+        with pytest.raises(MemberRejected, match="tool_choice is not possible with Ollama"):
+            wire.body(call_of(tools=(TIME,), tool_choice=choice), "m", stream=False)
+    with pytest.raises(MemberRejected, match="parallel_tool_calls is not possible with Ollama"):
+        wire.body(call_of(tools=(TIME,), parallel_tool_calls=False), "m", stream=False)
+    auto = wire.body(call_of(tools=(TIME,), tool_choice="auto", parallel_tool_calls=True), "m", stream=False)
+    assert set(auto) == {"model", "messages", "tools"}
+    # Without tools none is called.
+    assert set(wire.body(call_of(tools=(TIME,), tool_choice="none"), "m", stream=False)) == {"model", "messages"}
 
 
 def test_openai_knows_developers() -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from deployments.anthropic_wire import AnthropicWire
 from deployments.gemini_wire import GeminiWire
-from deployments.openai_wire import OpenAIWire, dialect_of
+from deployments.openai_dialects import dialect_of
+from deployments.openai_wire import OpenAIWire
 from deployments.wire import WireFormat
 from fusion.errors import MemberRejected
 from fusion.member import MemberProfile
