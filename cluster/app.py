@@ -17,6 +17,7 @@ from ray.serve.schema import LoggingConfig
 
 from cluster.config import ClusterConfig, JudgeReplicas, RemoteBackendConfig, Replicas, VllmBackendConfig
 from cluster.remote_backend import remote_backend
+from cluster.smollm2 import default_cache_dir
 from deployments.catalogue import Catalogue
 from deployments.judge import Judge
 from deployments.queue_depth import autoscaling_config
@@ -68,6 +69,7 @@ def build(
         max_queued=judge.max_queued,
         keys=None if keys is None else Secret(env=keys),
         backups=config.backups(),
+        traces=config.traces and config.traces.settings(config.fingerprint, default_cache_dir()),
     )
 
 

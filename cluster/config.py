@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
+import json
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from cluster.trace_config import TracesConfig
 from deployments.backups import Backup
 from deployments.catalogue import OPENROUTER_FUSION
 from deployments.resilience.breaker import BreakerSettings
@@ -263,6 +266,13 @@ class ClusterConfig(_Model):
     presets: Annotated[dict[Name, PresetConfig], Field(min_length=1)]
     server: ServerConfig = ServerConfig()
     judge: JudgeConfig = JudgeConfig()
+    traces: TracesConfig | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for every file that says the same, and another for every other."""
+        content = json.dumps(self.model_dump(), sort_keys=True, default=sorted)  # sets alone are not JSON
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     @property
     def default_preset(self) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
@@ -20,12 +20,16 @@ from deployments.metrics import Exporter
 from deployments.queue_depth import DURATION, QUEUED
 from deployments.resilience.limits import Limiter, LimitSettings
 from deployments.secrets import Secret
+from deployments.traces.settings import TraceSettings
 from fusion.errors import EmptyCompletion, MemberTimeout
 from fusion.member import Emit, Member
 from fusion.preset import Policy, Pool, Preset, Task
-from fusion.progress import Watcher
+from fusion.progress import Observer, Watcher
 from fusion.runner import fuse
 from fusion.values import Call, Completion, Fused
+
+if TYPE_CHECKING:
+    from deployments.onlookers import Onlookers
 
 READINESS_TIMEOUT_S = 2.0
 MEMBER_TIMEOUT_S = Policy().deadline_s
@@ -40,6 +44,7 @@ class Judge:
     `handles` reach the members' deployments by member name; members that share a deployment share its handle. `keys`
     says where the API's keys are, None when it is open. `max_ongoing` requests run at once and `max_queued` wait for
     their turn; more are refused. `backups` names who is asked besides a member, for those that have anyone.
+    `traces` says where requests are recorded, None when they are not.
     """
 
     def __init__(
@@ -52,6 +57,7 @@ class Judge:
         max_queued: int,
         keys: Secret | None,
         backups: Mapping[str, Backup],
+        traces: TraceSettings | None = None,
     ) -> None:
         self.catalogue = catalogue
         by_deployment = {handle.deployment_id: HandleMember(handle) for handle in handles.values()}
@@ -65,6 +71,12 @@ class Judge:
         self._limits = Limits(max_body_bytes, digests)
         self._turns = Limiter(LimitSettings(concurrency=max_ongoing, max_queued=max_queued))
         self._duration_s: float | None = None
+        self._onlookers = _onlookers(traces)
+
+    def __del__(self) -> None:
+        """Serve's hook for the end of a replica."""
+        if onlookers := getattr(self, "_onlookers", None):
+            onlookers.close()
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Serve's hook for a deployment that is an ASGI application."""
@@ -80,9 +92,20 @@ class Judge:
             panel_sampling=chat.panel_sampling,
             judge_sampling=chat.judge_sampling,
         )
+        if self._onlookers is None:
+            return await self._fuse(task, watcher, started_at, ())
+        with self._onlookers.attend(task, chat, started_at) as attendance:
+            fused = await self._fuse(task, watcher, started_at, attendance.observers)
+            attendance.answered(fused)
+            return fused
+
+    async def _fuse(
+        self, task: Task, watcher: Watcher | None, started_at: float, observers: Sequence[Observer]
+    ) -> Fused:
+        preset = task.preset
         await self._turns.enter(started_at + preset.policy.deadline_s - asyncio.get_running_loop().time())
         try:
-            fused = await fuse(task, self._pool, watcher=watcher, started_at=started_at)
+            fused = await fuse(task, self._pool, watcher=watcher, started_at=started_at, observers=observers)
         finally:
             self._turns.leave()
         took_s = fused.timings.total_ms / 1e3
@@ -128,6 +151,14 @@ class Judge:
 
     def _stand_ins(self, member: str) -> tuple[str, ...]:
         return self._backups[member].stand_ins if member in self._backups else ()
+
+
+def _onlookers(traces: TraceSettings | None) -> Onlookers | None:
+    if traces is None:
+        return None
+    from deployments.onlookers import Onlookers  # it brings in Arrow, which takes its time and memory
+
+    return Onlookers(traces)
 
 
 async def _status(member: HandleMember) -> ReplicaStatus:

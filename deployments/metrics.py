@@ -1,9 +1,10 @@
-"""What the wrappers count, as Ray's metrics. docs/metrics.md lists them."""
+"""What wrappers and recorders count, as Ray's metrics. docs/metrics.md lists them."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ray.serve import metrics
@@ -13,6 +14,7 @@ from deployments.resilience.counters import Counted
 Make = Callable[..., Any]
 
 PREFIX = "fusion_member_"
+TRACES_PREFIX = "fusion_traces_"
 PERIOD_S = 1.0
 
 METRICS: Mapping[str, str] = {
@@ -33,16 +35,43 @@ METRICS: Mapping[str, str] = {
     "fallbacks_total": "calls to stand-ins",
     "fallbacks_answered_total": "calls that a stand-in answered",
 }
-"""Every number, without the prefix, and what it says."""
+"""Every number of a member, without the prefix, and what it says."""
+
+TRACES_METRICS: Mapping[str, str] = {
+    "recorded_total": "requests that were recorded",
+    "dropped_total": "requests that were not recorded: too many waited to be written, or they cannot be",
+    "write_failures_total": "attempts to write, or to hand over a file, that failed",
+    "queued": "requests that wait to be written",
+}
+"""The same of recording requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Metrics that begin alike. `tag` is what tells those who count apart, None where there is one alone."""
+
+    prefix: str
+    says: Mapping[str, str]
+    tag: str | None
+
+
+MEMBERS = Family(PREFIX, METRICS, "member")
+TRACES = Family(TRACES_PREFIX, TRACES_METRICS, None)
 
 
 class Exporter:
-    """Exports what members count, with the tag `member`: what ends in `_total` as counters, all else as gauges."""
+    """Exports what is counted, by members unless another family is given, each under its name: what ends in `_total` as
+    counters, all else as gauges."""
 
     def __init__(
-        self, members: Mapping[str, Counted], counter: Make = metrics.Counter, gauge: Make = metrics.Gauge
+        self,
+        members: Mapping[str, Counted],
+        counter: Make = metrics.Counter,
+        gauge: Make = metrics.Gauge,
+        family: Family = MEMBERS,
     ) -> None:
         self._members = members
+        self._family = family
         self._counter = counter
         self._gauge = gauge
         self._made: dict[str, Any] = {}
@@ -57,7 +86,7 @@ class Exporter:
         """Export what holds now."""
         for member, counted in self._members.items():
             for name, number in counted.counters().items():
-                tags = {"member": member}
+                tags = {} if self._family.tag is None else {self._family.tag: member}
                 if not name.endswith("_total"):
                     self._metric(name, self._gauge).set(number, tags)
                 elif grown := number - self._exported.get((member, name), 0):
@@ -71,7 +100,9 @@ class Exporter:
 
     def _metric(self, name: str, make: Make) -> Any:
         if name not in self._made:
-            self._made[name] = make(PREFIX + name, description=METRICS[name], tag_keys=("member",))
+            family = self._family
+            tag_keys = () if family.tag is None else (family.tag,)
+            self._made[name] = make(family.prefix + name, description=family.says[name], tag_keys=tag_keys)
         return self._made[name]
 
 

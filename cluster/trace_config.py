@@ -1,0 +1,78 @@
+"""The part of a configuration that says what is recorded, and where spans go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from deployments.secrets import Secret
+from deployments.traces.settings import Content, KeepSettings, RotateSettings, TraceSettings, is_local
+
+_SCHEMES = ("file", "s3", "gs", "gcs", "abfs", "abfss", "hdfs")
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class RotateConfig(_Model):
+    """When a file is finished and the next one begun."""
+
+    max_bytes: Annotated[int, Field(ge=64 * 1024)] = RotateSettings().max_bytes
+    max_age_s: Annotated[float, Field(ge=1, le=86400)] = RotateSettings().max_age_s
+
+
+class KeepConfig(_Model):
+    """How long files are kept, and how much of them."""
+
+    days: Annotated[int, Field(ge=1)] | None = None
+    max_bytes: Annotated[int, Field(ge=1024 * 1024)] | None = None
+
+
+class TracesConfig(_Model):
+    """Where fused requests are recorded, and how much of them."""
+
+    path: Annotated[str, Field(min_length=1)]
+    content: Literal["none", "hash", "full"] = "none"
+    hash_key_env: Annotated[str, Field(min_length=1)] | None = None
+    spool: Annotated[str, Field(min_length=1)] | None = None
+    rotate: RotateConfig = RotateConfig()
+    keep: KeepConfig = KeepConfig()
+
+    @field_validator("path")
+    @classmethod
+    def _known(cls, path: str) -> str:
+        url = urlsplit(path)
+        if url.scheme and url.scheme not in _SCHEMES:
+            raise ValueError(f"a folder or a URL with one of {', '.join(_SCHEMES)}, not {url.scheme}")
+        if url.username or url.password:
+            raise ValueError("the URL must not hold credentials: they come from the store's own environment variables")
+        return path
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TracesConfig:
+        if self.content == "hash" and self.hash_key_env is None:
+            raise ValueError(
+                "content: hash needs hash_key_env: without a key, whoever guesses a short prompt can recognise its hash"
+            )
+        if self.content != "hash" and self.hash_key_env is not None:
+            raise ValueError(f"hash_key_env belongs to content: hash, this is {self.content}")
+        if self.spool is not None and is_local(self.path):
+            raise ValueError("spool belongs to an object store; a folder needs none")
+        return self
+
+    def settings(self, config_hash: str, cache_dir: Path) -> TraceSettings:
+        """What a judge replica is told. A relative folder is below the current one."""
+        content: Content = self.content
+        return TraceSettings(
+            path=str(Path(self.path).absolute()) if not urlsplit(self.path).scheme else self.path,
+            spool=str(Path(self.spool).absolute() if self.spool else cache_dir / "traces"),
+            content=content,
+            hash_key=None if self.hash_key_env is None else Secret(env=self.hash_key_env),
+            rotate=RotateSettings(**self.rotate.model_dump()),
+            keep=KeepSettings(**self.keep.model_dump()),
+            config_hash=config_hash,
+        )

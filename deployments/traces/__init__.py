@@ -1,0 +1,1 @@
+"""Fused requests kept as Parquet: what is recorded, how it is written, and where it goes."""

@@ -1,0 +1,253 @@
+"""The columns of a recorded request. docs/traces.md lists them, and a test holds both together.
+
+A new column is one more `Column` here and one more row there: readers fill in null where an older file lacks it, so it
+needs no new `SCHEMA_VERSION`. That changes only when a column is removed, or means something else than before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any, Literal
+
+from pydantic_core import to_json
+
+from deployments.openai_wire import chat_body
+from deployments.traces.arrow import pa
+from deployments.traces.fused_request import FusedRequest
+from fusion.errors import FusionError, MemberError
+from fusion.member import MemberProfile
+from fusion.progress import JudgeEnded
+from fusion.values import Call, Candidate, Completion, Request, Usage, Verdict
+
+SCHEMA_VERSION = 1
+
+_TEXT = pa.string()
+_NUMBER = pa.float64()
+_COUNT = pa.int64()
+_NAMES = pa.list_(pa.string())
+_TIME = pa.timestamp("us", tz="UTC")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column, or one field of a column whose values are lists of structures.
+
+    `of` takes its value from what the row, or the structure, is made of. `kept` says with which content it is written:
+    `always`; as a `text`, null unless content is `full`; or as the `digest` of a text, null unless content is `hash`.
+    A column with `each` is a list of structures, and `of` gives what each of them is made of.
+    """
+
+    name: str
+    type: Any
+    says: str
+    of: Callable[[Any], Any]
+    kept: Literal["always", "text", "digest"] = "always"
+    each: tuple[Column, ...] = ()
+
+    @property
+    def field(self) -> Any:
+        return pa.field(self.name, self.type)
+
+
+@dataclass(frozen=True, slots=True)
+class _Voice:
+    """A candidate and the member that it is from."""
+
+    candidate: Candidate
+    member: MemberProfile | None
+
+    @property
+    def completion(self) -> Completion | None:
+        return self.candidate.completion
+
+
+def _list_of(name: str, says: str, of: Callable[[Any], Any], each: tuple[Column, ...]) -> Column:
+    return Column(name, pa.list_(pa.struct([column.field for column in each])), says, of, each=each)
+
+
+def _tokens(usage_of: Callable[[Any], Usage | None]) -> tuple[Column, ...]:
+    def count(name: str) -> Callable[[Any], int | None]:
+        return lambda source: getattr(usage_of(source), name, None)
+
+    return (
+        Column("input_tokens", _COUNT, "tokens read; null when nobody said", count("input_tokens")),
+        Column("output_tokens", _COUNT, "tokens written", count("output_tokens")),
+        Column("cached_tokens", _COUNT, "of those read, the ones from a cache", count("cached_tokens")),
+        Column("reasoning_tokens", _COUNT, "of those written, the reasoning's", count("reasoning_tokens")),
+    )
+
+
+def _failure(says_of: str, error_of: Callable[[Any], FusionError | None]) -> tuple[Column, ...]:
+    return (
+        Column("error_code", _TEXT, f"{says_of}", lambda source: getattr(error_of(source), "code", None)),
+        Column("error_message", _TEXT, "the same in words", lambda source: getattr(error_of(source), "message", None)),
+    )
+
+
+def _completion(of: Callable[[Any], Completion | None], whose: str) -> tuple[Column, ...]:
+    return (
+        Column("content", _TEXT, f"{whose} text", lambda source: getattr(of(source), "text", None), "text"),
+        Column("reasoning", _TEXT, f"{whose} reasoning", lambda source: _reasoning(of(source)), "text"),
+        Column("tool_calls", _TEXT, f"{whose} tool calls, as JSON", lambda source: _tool_calls(of(source)), "text"),
+        Column("content_hash", _TEXT, "text and tool calls, hashed", lambda source: _words(of(source)), "digest"),
+    )
+
+
+_CANDIDATE: tuple[Column, ...] = (
+    Column("member", _TEXT, "who was asked", lambda voice: voice.candidate.member),
+    Column("answered_by", _TEXT, "who stood in for it", lambda voice: getattr(voice.completion, "answered_by", None)),
+    Column("backend", _TEXT, "the member's backend", lambda voice: voice.member and voice.member.backend),
+    Column("model", _TEXT, "the member's model", lambda voice: voice.member and voice.member.model),
+    Column("round", pa.int32(), "0, and from 1 on a debate's rebuttals", lambda voice: voice.candidate.round),
+    Column("status", _TEXT, "`answered`, `failed` or `cancelled`", lambda voice: voice.candidate.status),
+    Column("latency_ms", _NUMBER, "from the round's start to its end", lambda voice: voice.candidate.latency_ms),
+    *_tokens(lambda voice: voice.candidate.usage),
+    Column("cost_usd", _NUMBER, "null when unknown", lambda voice: voice.candidate.cost_usd),
+    Column("finish_reason", _TEXT, "why it ended", lambda voice: getattr(voice.completion, "finish_reason", None)),
+    *_failure("why it failed", lambda voice: voice.candidate.error),
+    *_completion(lambda voice: voice.completion, "the candidate's"),
+)
+
+_JUDGE_CALL: tuple[Column, ...] = (
+    Column("judge", _TEXT, "the judge model's member", lambda call: call.judge),
+    Column("answered_by", _TEXT, "who stood in for it", lambda call: getattr(call.outcome, "answered_by", None)),
+    Column("status", _TEXT, "`answered` or `failed`", lambda call: "answered" if _answered(call) else "failed"),
+    Column("latency_ms", _NUMBER, "how long the call took", lambda call: call.latency_ms),
+    *_tokens(lambda call: call.outcome.usage),
+    Column("cost_usd", _NUMBER, "null when unknown", lambda call: call.cost_usd),
+    Column("finish_reason", _TEXT, "why it ended", lambda call: getattr(_answered(call), "finish_reason", None)),
+    *_failure("why it failed", lambda call: call.outcome if isinstance(call.outcome, MemberError) else None),
+    *_completion(lambda call: _answered(call), "the judge model's"),
+)
+
+_SCORE: tuple[Column, ...] = (
+    Column("member", _TEXT, "whose", lambda pair: pair[0]),
+    Column("score", _NUMBER, "0 to 10; null when it got none", lambda pair: pair[1]),
+)
+
+_VERDICT: tuple[Column, ...] = (
+    Column("judge", _TEXT, "who decided", lambda verdict: verdict.judge),
+    Column("winner", _TEXT, "whose candidate is best", lambda verdict: verdict.winner),
+    _list_of("scores", "what each candidate got", lambda verdict: verdict.scores.items(), _SCORE),
+    Column("order", _NAMES, "the candidates, as the judge model saw them", lambda verdict: verdict.order),
+    Column("seed", _COUNT, "what that order was drawn from", lambda verdict: verdict.seed),
+    Column("reason", _TEXT, "the judge model's reason", lambda verdict: verdict.reason, "text"),
+)
+
+COLUMNS: tuple[Column, ...] = (
+    Column("request_id", _TEXT, "the response's `x-request-id`", lambda request: request.id),
+    Column("trace_id", _TEXT, "of its spans ([tracing.md](tracing.md))", lambda request: request.trace_id),
+    Column("arrived_at", _TIME, "when it came", lambda request: datetime.fromtimestamp(request.arrived_at, UTC)),
+    Column("replica", _TEXT, "the judge replica that ran it", lambda _: None),
+    Column("config_hash", _TEXT, "of the configuration, without its comments and form", lambda _: None),
+    Column("model", _TEXT, "the model id that the client named", lambda request: request.model),
+    Column("streamed", pa.bool_(), "whether it asked for a stream", lambda request: request.streamed),
+    Column("preset", _TEXT, "the preset", lambda request: request.task.preset.name),
+    Column("mode", _TEXT, "`best-of`, `merge` or `debate`", lambda request: request.task.preset.mode),
+    Column("panel", _NAMES, "the members, in order of trust", lambda request: request.task.preset.panel),
+    Column("judges", _NAMES, "the judge models in line", lambda request: request.task.preset.judges),
+    Column("quorum", pa.int32(), "how many candidates were enough", lambda request: _quorum(request)),
+    Column("straggler_grace", _NUMBER, "the preset's", lambda request: request.task.preset.policy.straggler_grace),
+    Column("deadline_s", _NUMBER, "the preset's", lambda request: request.task.preset.policy.deadline_s),
+    Column("rounds", pa.int32(), "a debate's rebuttals, at most", lambda request: request.task.preset.rounds),
+    Column("decision", _TEXT, "how a debate ends", lambda request: request.task.preset.decision),
+    Column("seed", _COUNT, "what all that is random was drawn from", lambda request: request.task.seed),
+    Column("outcome", _TEXT, "`answered`, `failed`, or `cancelled` by its client", lambda request: request.outcome),
+    Column("degraded", _TEXT, "why the answer is less than asked for", lambda request: _fused(request, "degraded")),
+    *_failure("why there is no answer", lambda request: request.error),
+    Column("judge", _TEXT, "the judge model that decided", lambda request: _fused(request, "judge")),
+    Column("winner", _TEXT, "the verdict's", lambda request: getattr(_fused(request, "verdict"), "winner", None)),
+    Column(
+        "queued_ms",
+        _NUMBER,
+        "before its panel was asked: read, and waiting for its turn",
+        lambda request: request.queued_ms,
+    ),
+    Column("total_ms", _NUMBER, "from its arrival to its end", lambda request: request.took_ms),
+    Column("panel_ms", _NUMBER, "of that, its rounds", lambda request: _timing(request, "panel_ms")),
+    Column("judge_ms", _NUMBER, "of that, its judge models", lambda request: _timing(request, "judge_ms")),
+    Column(
+        "overhead_vs_slowest_member",
+        _NUMBER,
+        "time added to the slowest candidate's, as a fraction of it",
+        lambda request: _fused(request, "overhead_vs_slowest_member"),
+    ),
+    *_tokens(lambda request: _fused(request, "usage")),
+    Column("cost_usd", _NUMBER, "of all calls; null when one is unknown", lambda request: _fused(request, "cost_usd")),
+    Column(
+        "finish_reason",
+        _TEXT,
+        "why the answer ended",
+        lambda request: getattr(_fused(request, "completion"), "finish_reason", None),
+    ),
+    _list_of(
+        "candidates",
+        "every member's outcome in every round",
+        lambda request: [
+            _Voice(candidate, request.task.profiles.get(candidate.member)) for candidate in request.candidates
+        ],
+        _CANDIDATE,
+    ),
+    _list_of("judge_calls", "every call to a judge model", lambda request: request.account.judge_calls, _JUDGE_CALL),
+    _list_of("verdicts", "what was decided about the candidates", lambda request: _verdicts(request), _VERDICT),
+    Column("request", _TEXT, "the request, as OpenAI's JSON", lambda request: request_json(request), "text"),
+    *_completion(lambda request: _fused(request, "completion"), "the answer's"),
+    Column("request_hash", _TEXT, "the request's messages, hashed", lambda request: _asked(request), "digest"),
+)
+
+SCHEMA = pa.schema([column.field for column in COLUMNS]).with_metadata(
+    {"schema_version": str(SCHEMA_VERSION), "written_by": f"fusion-cluster {version('fusion-cluster')}"}
+)
+
+
+def request_json(request: FusedRequest) -> str:
+    """What was asked, as the body of OpenAI's chat completions."""
+    return to_json(_body(request.task.request, request.model)).decode()
+
+
+def _body(request: Request, model: str) -> dict[str, Any]:
+    return chat_body(Call("", request, 0.0), model, stream=False)
+
+
+def _asked(request: FusedRequest) -> str:
+    return to_json(_body(request.task.request, "")["messages"]).decode()
+
+
+def _fused(request: FusedRequest, name: str) -> Any:
+    return getattr(request.fused, name, None)
+
+
+def _timing(request: FusedRequest, name: str) -> float | None:
+    return getattr(_fused(request, "timings"), name, None)
+
+
+def _quorum(request: FusedRequest) -> int:
+    preset = request.task.preset
+    return preset.policy.quorum_of(len(preset.panel))
+
+
+def _verdicts(request: FusedRequest) -> list[Verdict]:
+    verdict = _fused(request, "verdict")
+    return [] if verdict is None else [verdict]
+
+
+def _answered(call: JudgeEnded) -> Completion | None:
+    return call.outcome if isinstance(call.outcome, Completion) else None
+
+
+def _reasoning(completion: Completion | None) -> str | None:
+    return (completion.reasoning or None) if completion else None
+
+
+def _tool_calls(completion: Completion | None) -> str | None:
+    if completion is None or not completion.tool_calls:
+        return None
+    calls = [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in completion.tool_calls]
+    return to_json(calls).decode()
+
+
+def _words(completion: Completion | None) -> str | None:
+    return completion.text + (_tool_calls(completion) or "") if completion else None

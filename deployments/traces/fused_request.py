@@ -1,0 +1,80 @@
+"""A fused request that is over, with all that is known of it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Literal
+
+from fusion.errors import FusionError
+from fusion.preset import Task
+from fusion.progress import CandidateEnded, JudgeEnded, Progress
+from fusion.values import Candidate, Fused, Message, TextPart
+
+RequestOutcome = Literal["answered", "failed", "cancelled"]
+
+
+@dataclass(slots=True)
+class Account:
+    """An observer that keeps the outcomes of a request's calls, for a request can end without a result."""
+
+    candidates: list[Candidate] = field(default_factory=list[Candidate])
+    judge_calls: list[JudgeEnded] = field(default_factory=list[JudgeEnded])
+    convened_at: float | None = None
+    """When its first panel was asked, on the event loop's clock."""
+
+    def told(self, event: Progress | JudgeEnded) -> None:
+        if self.convened_at is None:
+            self.convened_at = asyncio.get_running_loop().time()
+        if isinstance(event, CandidateEnded):
+            self.candidates.append(event.candidate)
+        elif isinstance(event, JudgeEnded):
+            self.judge_calls.append(event)
+
+
+@dataclass(frozen=True, slots=True)
+class FusedRequest:
+    """One fused request from its arrival to its end. A result is there exactly when it was answered, an error when it
+    failed, and neither when its client went away.
+
+    `id` is the response's `x-request-id`, `trace_id` its trace's, where it is traced. `model` is the id that the client
+    asked for. `arrived_at` is in seconds since the epoch. `queued_ms` is what went by before its panel was asked, None
+    when none was.
+    """
+
+    id: str
+    trace_id: str | None
+    model: str
+    streamed: bool
+    task: Task
+    arrived_at: float
+    queued_ms: float | None
+    took_ms: float
+    account: Account
+    fused: Fused | None = None
+    error: FusionError | None = None
+
+    @property
+    def outcome(self) -> RequestOutcome:
+        return "answered" if self.fused else "failed" if self.error else "cancelled"
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Every candidate whose outcome is known."""
+        return self.fused.candidates if self.fused else tuple(self.account.candidates)
+
+    @property
+    def size_chars(self) -> int:
+        """How much text it holds, about: what keeping it in memory takes."""
+        texts = sum(_size_chars(message) for message in self.task.request.messages)
+        for candidate in self.account.candidates:
+            if candidate.completion is not None:
+                texts += len(candidate.completion.text) + len(candidate.completion.reasoning)
+        return texts
+
+
+def _size_chars(message: Message) -> int:
+    content = message.content
+    if isinstance(content, tuple):
+        return sum(len(part.text if isinstance(part, TextPart) else part.url) for part in content)
+    return len(content or "") + sum(len(call.arguments) for call in message.tool_calls)

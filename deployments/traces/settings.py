@@ -1,0 +1,52 @@
+"""What a judge replica is told about recording."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit
+
+from deployments.secrets import Secret
+
+Content = Literal["none", "hash", "full"]
+
+_DAY_S = 24 * 60 * 60
+
+
+@dataclass(frozen=True, slots=True)
+class RotateSettings:
+    """When a file is finished and the next one begun: at this size, before compression, or this long after its first
+    record; and at midnight (UTC) in any case."""
+
+    max_bytes: int = 64 * 1024 * 1024
+    max_age_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class KeepSettings:
+    """How many days files are kept, and how much of them; None is no limit. The oldest go first."""
+
+    days: int | None = None
+    max_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TraceSettings:
+    """Where requests are recorded, and how much of them.
+
+    `path` is a folder or an object store's URL. `spool` is the local folder in which what goes to an object store is
+    collected. `hash_key` is there exactly when content is `hash`. `config_hash` names the configuration in every row.
+    """
+
+    path: str
+    spool: str
+    content: Content = "none"
+    hash_key: Secret | None = None
+    rotate: RotateSettings = RotateSettings()
+    keep: KeepSettings = KeepSettings()
+    config_hash: str = ""
+
+
+def is_local(path: str) -> bool:
+    """Whether a path is a folder rather than an object store's URL."""
+    return urlsplit(path).scheme in ("", "file")
