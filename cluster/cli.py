@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.tree import Tree
 
+from cluster import traces_cli
 from cluster.config import ClusterConfig
 from cluster.config_file import EMBEDDED, ConfigError, check_secrets, load
 
@@ -29,6 +30,7 @@ app = typer.Typer(
     help="Several language models answer one prompt, and a judge turns their answers into one.",
     epilog="Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 port in use, 128 + n ended by signal n.",
 )
+app.add_typer(traces_cli.app, name="traces")
 _progress = Console(stderr=True, highlight=False, emoji=False)
 
 ConfigFile = Annotated[

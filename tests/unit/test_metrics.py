@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deployments.backups import Backup, backed_up
-from deployments.metrics import METRICS, PERIOD_S, PREFIX, Exporter
+from deployments.metrics import MEMBERS, METRICS, PERIOD_S, PREFIX, TRACES, Exporter, Family
 from deployments.remote_member import RemoteBackend
 from deployments.remote_replica import RemoteSettings, connect
 from deployments.resilience.breaker import BreakerSettings
 from deployments.resilience.limits import LimitSettings
 from deployments.resilience.retries import RetrySettings
+from deployments.traces.recorder import Recorder
+from deployments.traces.settings import TraceSettings
 from fusion.testing import ScriptedMember
 from tests.panels import profile
 
@@ -107,6 +109,32 @@ async def test_every_number_of_a_member_has_its_description_and_its_row_in_the_d
         backed_up("ada", Backup(second="bob", stand_ins=("bob",)), members),
     ]
     assert {name for part in counted for name in part.counters()} == set(METRICS)
+    assert _documented(MEMBERS.prefix) == _rows(MEMBERS)
+
+
+def test_every_number_of_recording_has_its_row_in_the_documentation(tmp_path: Path) -> None:
+    recorder = Recorder(TraceSettings(str(tmp_path), ""), "r1")
+    recorder.close()
+    assert list(recorder.counters()) == list(TRACES.says)
+    assert _documented(TRACES.prefix) == _rows(TRACES)
+
+
+def test_a_family_of_one_has_no_tag() -> None:
+    made: dict[str, Noted] = {}
+
+    def make(name: str, description: str, tag_keys: tuple[str, ...]) -> Noted:
+        return made.setdefault(name, Noted(name, description, tag_keys))
+
+    Exporter({"": Counts({"recorded_total": 3})}, make, make, TRACES).export()
+    (noted,) = made.values()
+    assert (noted.name, noted.tag_keys, noted.told) == ("fusion_traces_recorded_total", (), [(3, {})])
+
+
+def _documented(prefix: str) -> list[tuple[str, str, str]]:
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.+) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    kinds = {name: "counter" if name.endswith("_total") else "gauge" for name in METRICS}
-    assert rows == [(f"ray_{PREFIX}{name}", kinds[name], says) for name, says in METRICS.items()]
+    return [row for row in rows if row[0].startswith(f"ray_{prefix}")]
+
+
+def _rows(family: Family) -> list[tuple[str, str, str]]:
+    kinds = {name: "counter" if name.endswith("_total") else "gauge" for name in family.says}
+    return [(f"ray_{family.prefix}{name}", kinds[name], says) for name, says in family.says.items()]

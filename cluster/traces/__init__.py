@@ -1,0 +1,1 @@
+"""Recorded requests, read: listed, shown, exported, judged again, and reported on."""

@@ -1,0 +1,68 @@
+"""Recorded requests in other formats."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from cluster.traces.folder import Row, conformed
+from deployments.traces.arrow import parquet
+from deployments.traces.columns import COLUMNS, SCHEMA
+
+Format = Literal["jsonl", "csv", "parquet"]
+
+_ROW_GROUP = 1024
+
+
+def as_json(row: Row) -> str:
+    """A request in one line; times in ISO 8601."""
+    return json.dumps(row, ensure_ascii=False, default=_plain)
+
+
+def write_jsonl(rows: Iterable[Row], out: IO[str]) -> int:
+    """A request a line. Returns how many there are."""
+    count = 0
+    for row in rows:
+        out.write(as_json(row) + "\n")
+        count += 1
+    return count
+
+
+def write_csv(rows: Iterable[Row], out: IO[str]) -> int:
+    """A line of names, then a request a line; lists are JSON. Returns how many there are."""
+    writer = csv.writer(out)
+    writer.writerow([column.name for column in COLUMNS])
+    count = 0
+    for row in rows:
+        writer.writerow([_cell(row.get(column.name)) for column in COLUMNS])
+        count += 1
+    return count
+
+
+def write_parquet(rows: Iterable[Row], target: Path) -> int:
+    """One file, in the current schema whatever versions the rows are from. Returns how many there are."""
+    count = 0
+    with parquet.ParquetWriter(target, SCHEMA, compression="zstd") as writer:
+        for group in _groups(rows):
+            writer.write_batch(conformed(group))
+            count += len(group)
+    return count
+
+
+def _groups(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    iterator = iter(rows)
+    while group := list(islice(iterator, _ROW_GROUP)):
+        yield group
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False, default=_plain) if isinstance(value, list) else _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
