@@ -14,16 +14,16 @@ from typing import Any, Literal
 
 from pydantic_core import to_json
 
-from deployments.openai_wire import chat_body
+from deployments.openai_wire import Dialect, chat_body
 from deployments.traces.arrow import pa
-from deployments.traces.fused_request import FusedRequest
+from deployments.traces.fused_request import FusedRequest, JudgeCall
 from fusion.errors import FusionError, MemberError
 from fusion.member import MemberProfile
-from fusion.progress import JudgeEnded
 from fusion.values import Call, Candidate, Completion, Request, Usage, Verdict
 
 SCHEMA_VERSION = 1
 
+_AS_ASKED = Dialect(developer_role=True, reasoning_object=True)
 _TEXT = pa.string()
 _NUMBER = pa.float64()
 _COUNT = pa.int64()
@@ -113,6 +113,7 @@ _CANDIDATE: tuple[Column, ...] = (
 
 _JUDGE_CALL: tuple[Column, ...] = (
     Column("judge", _TEXT, "the judge model's member", lambda call: call.judge),
+    Column("stage", _TEXT, "what the call was for: `judge`, or as a mode names it", lambda call: call.stage),
     Column("answered_by", _TEXT, "who stood in for it", lambda call: getattr(call.outcome, "answered_by", None)),
     Column("status", _TEXT, "`answered` or `failed`", lambda call: "answered" if _answered(call) else "failed"),
     Column("latency_ms", _NUMBER, "how long the call took", lambda call: call.latency_ms),
@@ -121,6 +122,13 @@ _JUDGE_CALL: tuple[Column, ...] = (
     Column("finish_reason", _TEXT, "why it ended", lambda call: getattr(_answered(call), "finish_reason", None)),
     *_failure("why it failed", lambda call: call.outcome if isinstance(call.outcome, MemberError) else None),
     *_completion(lambda call: _answered(call), "the judge model's"),
+)
+
+_STAGE: tuple[Column, ...] = (
+    Column("stage", _TEXT, "`panel`, `rebuttal`, `judge`, or as a mode names it", lambda spent: spent.stage),
+    Column("calls", _COUNT, "the calls that count here", lambda spent: spent.calls),
+    *_tokens(lambda spent: spent.usage),
+    Column("cost_usd", _NUMBER, "null when one is unknown", lambda spent: spent.cost_usd),
 )
 
 _SCORE: tuple[Column, ...] = (
@@ -157,6 +165,9 @@ COLUMNS: tuple[Column, ...] = (
     Column("seed", _COUNT, "what all that is random was drawn from", lambda request: request.task.seed),
     Column("outcome", _TEXT, "`answered`, `failed`, or `cancelled` by its client", lambda request: request.outcome),
     Column("degraded", _TEXT, "why the answer is less than asked for", lambda request: _fused(request, "degraded")),
+    Column(
+        "dropped", _NAMES, "parts of the plan that no time was left for", lambda request: _fused(request, "dropped")
+    ),
     *_failure("why there is no answer", lambda request: request.error),
     Column("judge", _TEXT, "the judge model that decided", lambda request: _fused(request, "judge")),
     Column("winner", _TEXT, "the verdict's", lambda request: getattr(_fused(request, "verdict"), "winner", None)),
@@ -193,6 +204,7 @@ COLUMNS: tuple[Column, ...] = (
     ),
     _list_of("judge_calls", "every call to a judge model", lambda request: request.account.judge_calls, _JUDGE_CALL),
     _list_of("verdicts", "what was decided about the candidates", lambda request: _verdicts(request), _VERDICT),
+    _list_of("stages", "what each stage took", lambda request: _fused(request, "stages") or (), _STAGE),
     Column("request", _TEXT, "the request, as OpenAI's JSON", lambda request: request_json(request), "text"),
     *_completion(lambda request: _fused(request, "completion"), "the answer's"),
     Column("request_hash", _TEXT, "the request's messages, hashed", lambda request: _asked(request), "digest"),
@@ -209,7 +221,7 @@ def request_json(request: FusedRequest) -> str:
 
 
 def _body(request: Request, model: str) -> dict[str, Any]:
-    return chat_body(Call("", request, 0.0), model, stream=False)
+    return chat_body(Call("", request, 0.0), model, stream=False, dialect=_AS_ASKED)
 
 
 def _asked(request: FusedRequest) -> str:
@@ -234,7 +246,7 @@ def _verdicts(request: FusedRequest) -> list[Verdict]:
     return [] if verdict is None else [verdict]
 
 
-def _answered(call: JudgeEnded) -> Completion | None:
+def _answered(call: JudgeCall) -> Completion | None:
     return call.outcome if isinstance(call.outcome, Completion) else None
 
 

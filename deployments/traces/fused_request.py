@@ -6,12 +6,23 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fusion.errors import FusionError
+from fusion.errors import FusionError, MemberError
 from fusion.preset import Task
-from fusion.progress import CandidateEnded, JudgeEnded, Progress
-from fusion.values import Candidate, Fused, Message, TextPart
+from fusion.progress import CandidateEnded, JudgeAsked, JudgeEnded, Progress
+from fusion.values import Candidate, Completion, Fused, Message, TextPart
 
 RequestOutcome = Literal["answered", "failed", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeCall:
+    """A judge model's call that is over, and what it was for."""
+
+    judge: str
+    stage: str
+    outcome: Completion | MemberError
+    latency_ms: float
+    cost_usd: float | None
 
 
 @dataclass(slots=True)
@@ -19,17 +30,21 @@ class Account:
     """An observer that keeps the outcomes of a request's calls, for a request can end without a result."""
 
     candidates: list[Candidate] = field(default_factory=list[Candidate])
-    judge_calls: list[JudgeEnded] = field(default_factory=list[JudgeEnded])
+    judge_calls: list[JudgeCall] = field(default_factory=list[JudgeCall])
     convened_at: float | None = None
     """When its first panel was asked, on the event loop's clock."""
+    _stages: dict[int, str] = field(default_factory=dict[int, str])
 
     def told(self, event: Progress | JudgeEnded) -> None:
         if self.convened_at is None:
             self.convened_at = asyncio.get_running_loop().time()
         if isinstance(event, CandidateEnded):
             self.candidates.append(event.candidate)
+        elif isinstance(event, JudgeAsked):
+            self._stages[event.number] = event.stage
         elif isinstance(event, JudgeEnded):
-            self.judge_calls.append(event)
+            stage = self._stages[event.number]
+            self.judge_calls.append(JudgeCall(event.judge, stage, event.outcome, event.latency_ms, event.cost_usd))
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from deployments.traces.segment import Segment, abandoned, batches, write_parque
 from deployments.traces.settings import KeepSettings, RotateSettings, TraceSettings
 from fusion.errors import MemberUnavailable
 from fusion.testing import Answer, Fail, ScriptedMember
-from fusion.values import ImagePart, Message, Request, Sampling, TextPart, Tool, ToolCall
+from fusion.values import ImagePart, Message, Reasoning, Request, Sampling, TextPart, Tool, ToolCall
 from tests.recorded import fused_request
 
 PAGE = Path(__file__).parents[2] / "docs" / "traces.md"
@@ -91,6 +91,10 @@ async def test_all_that_is_known_of_a_request_is_in_its_row() -> None:
     (call,) = row["judge_calls"]
     assert (call["judge"], call["status"], call["output_tokens"]) == ("judge", "answered", 5)
     assert '"scores"' in call["content"]
+    assert [(stage["stage"], stage["calls"], stage["output_tokens"]) for stage in row["stages"]] == [
+        ("panel", 2, 10),
+        ("judge", 1, 5),
+    ]
     (verdict,) = row["verdicts"]
     assert {score["member"]: score["score"] for score in verdict["scores"]} == {"ada": 9, "bob": 3}
 
@@ -130,12 +134,12 @@ async def test_nothing_that_was_asked_or_answered_is_kept_unless_content_is_full
 async def test_a_recorded_request_can_be_read_back_as_it_was() -> None:
     asked = Request(
         (
-            Message("system", "Be terse."),
+            Message("developer", "Be terse."),
             Message("user", (TextPart("What is this?"), ImagePart("https://example.com/a.png", "low"))),
             Message("assistant", None, tool_calls=(ToolCall("call_1", "look", '{"at": 1}'),)),
             Message("tool", "a cat", tool_call_id="call_1"),
         ),
-        Sampling(0.5, 0.9, 100, ("END",), 7, 0.1, 0.2),
+        Sampling(0.5, 0.9, 100, ("END",), 7, 0.1, 0.2, Reasoning("low")),
         (Tool("look", "Look closer.", {"type": "object"}),),
         "function:look",
         True,
