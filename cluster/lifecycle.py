@@ -147,6 +147,8 @@ def _environment(local: bool) -> dict[str, str]:
     common = {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        # It keeps a thousand lines of a replica's log back. Few are written here, and each says what went wrong.
+        "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
         # Ray has its workers give way to everything else on a machine; here they are what the machine is for.
         "RAY_worker_niceness": "0",
     }

@@ -25,6 +25,7 @@ from cluster.config_file import load
 from tests.serve.scripted import SCRIPTED, scripted_deployment
 
 KEY = "sk-test-0123456789"
+UPSTREAM_KEY = "sk-an-upstream-key"
 _PANEL = ["four", "five", "six"]
 
 
@@ -68,7 +69,12 @@ def remote_config(upstream: str) -> dict[str, Any]:
         dead = closed.getsockname()[1]
     return {
         "backends": {
-            "upstream": {"kind": "remote", "api": "openai", "base_url": f"{upstream}/v1"},
+            "upstream": {
+                "kind": "remote",
+                "api": "openai",
+                "base_url": f"{upstream}/v1",
+                "api_key_env": "TEST_UPSTREAM_KEY",
+            },
             "dead": {
                 "kind": "remote",
                 "api": "openai",
@@ -110,8 +116,10 @@ def remote_config(upstream: str) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("configs")
+    os.environ["TEST_UPSTREAM_KEY"] = UPSTREAM_KEY
     os.environ["TEST_API_KEYS"] = f"sk-another-key,{KEY}"
     os.environ |= {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0"}
+    os.environ["RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE"] = "1"
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     ray.init(
