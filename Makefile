@@ -18,7 +18,7 @@ CONFIG_PORT = $(if $(CONFIG),$(shell grep -oE '\bport: *[0-9]+' $(CONFIG) 2>/dev
 TORCH_CPU := $(shell sed -n 's/^\(torch==.*\)/\1/p' requirements/cpu.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format lock clean free-port .venv
+.PHONY: help serve test check format k8s lock clean free-port .venv
 
 help: ## What can be made
 	@sed -n 's/^\([a-z.-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -29,7 +29,7 @@ serve: free-port $(STAMP) ## Serve, in the foreground: make serve [PORT=8123] [H
 .venv: $(STAMP) ## Install everything into .venv, with pinned versions
 
 test: check ## Everything that is checked
-	$(BIN)/pytest tests/remote tests/faults
+	$(BIN)/pytest tests/remote tests/faults tests/k8s
 	$(BIN)/pytest tests/serve
 	$(BIN)/pytest tests/vllm
 
@@ -65,6 +65,11 @@ endif
 	@$(PIP) install --no-deps $(INDEX) -r $(LOCK)
 	@$(PIP) install --no-deps --quiet -e .
 	@touch $@
+
+k8s: $(STAMP) ## Render every overlay's application from its configuration
+	@for folder in k8s/overlays/*/; do \
+	  $(BIN)/fusion k8s render -c $${folder}fusion.yaml > $${folder}application.tmp || { rm -f $${folder}application.tmp; exit 1; }; \
+	  mv $${folder}application.tmp $${folder}application.yaml; done
 
 lock: ## Resolve all versions anew and write requirements/
 	sh requirements/lock.sh $(PYTHON) $(TORCH_INDEX)

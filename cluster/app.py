@@ -15,7 +15,7 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.schema import LoggingConfig
 
-from cluster.config import ClusterConfig, JudgeReplicas, RemoteBackendConfig, Replicas, VllmBackendConfig
+from cluster.config import ClusterConfig, JudgeReplicas, RemoteBackendConfig, RemoteReplicas, VllmBackendConfig
 from cluster.remote_backend import remote_backend
 from cluster.smollm2 import default_cache_dir
 from deployments.catalogue import Catalogue
@@ -29,8 +29,6 @@ from deployments.secrets import Secret
 from fusion.member import MemberProfile
 
 APP_NAME = "fusion"
-# Coordinating and waiting for others takes little of a core.
-_IO_BOUND_CPUS = 0.1
 _BEING_REFUSED = 256
 
 
@@ -71,6 +69,19 @@ def build(
         backups=config.backups(),
         traces=config.traces and config.traces.settings(config.fingerprint, default_cache_dir()),
     )
+
+
+def application(args: dict[str, Any]) -> Application:
+    """Serve's entry for applications that come from a configuration file of its own: `args` is this project's
+    configuration, as `fusion k8s render` writes it.
+
+    Raises:
+        ValueError: it is not a good one.
+    """
+    config = ClusterConfig.model_validate(args)
+    if problems := [f"{'.'.join(map(str, where))}: {what}" for where, what in config.contradictions()]:
+        raise ValueError("; ".join(problems))
+    return build(config)
 
 
 def member_deployments(
@@ -132,14 +143,14 @@ def _remote(backend: RemoteBackendConfig, profile: MemberProfile, members: int, 
 
 
 def _options(
-    name: str, replicas: Replicas | JudgeReplicas, target_ongoing: float, max_ongoing: int, max_queued: int
+    name: str, replicas: RemoteReplicas | JudgeReplicas, target_ongoing: float, max_ongoing: int, max_queued: int
 ) -> dict[str, Any]:
     return {
         "name": name,
         "max_ongoing_requests": max_ongoing,
         "max_queued_requests": max_queued,
         "autoscaling_config": autoscaling_config(replicas.min, replicas.max, target_ongoing),
-        "ray_actor_options": {"num_cpus": _IO_BOUND_CPUS},
+        "ray_actor_options": {"num_cpus": replicas.num_cpus},
         # A path may hold nothing of a prompt, but a log line a request is a cost on the hot path.
         "logging_config": LoggingConfig(enable_access_log=False),
     }

@@ -14,7 +14,8 @@ from rich.tree import Tree
 
 from cluster import traces_cli
 from cluster.config import ClusterConfig
-from cluster.config_file import EMBEDDED, ConfigError, check_secrets, load
+from cluster.config_file import EMBEDDED, ConfigError, check_carriable, check_secrets, load
+from cluster.kubernetes import RAY_SERVICE, ray_service_patch
 
 EXIT_FAILED = 1
 EXIT_BAD_CONFIG = 2
@@ -156,6 +157,34 @@ def check(
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
         raise typer.Exit(0 if good else EXIT_FAILED)
+
+
+kubernetes_app = typer.Typer(no_args_is_help=True, help="Manifests for KubeRay.")
+app.add_typer(kubernetes_app, name="k8s")
+
+
+@kubernetes_app.callback()
+def kubernetes_options() -> None:
+    """Manifests for KubeRay, made from the same configuration file that [bold]fusion serve[/bold] takes."""
+
+
+@kubernetes_app.command(
+    "render", epilog="Example: fusion k8s render -c k8s/overlays/remote-only/fusion.yaml > .../application.yaml"
+)
+def render(
+    config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="Configuration.")],
+    name: Annotated[str, typer.Option(metavar="NAME", help="The RayService's name.")] = RAY_SERVICE,
+) -> None:
+    """Print a configuration as the serveConfigV2 of a RayService, a patch for Kustomize.
+
+    What Kubernetes cannot carry (a loopback address, a relative path) is named with its line; the exit code is 2 then.
+    """
+    try:
+        loaded = load(config)
+        check_carriable(config, loaded)
+    except ConfigError as error:
+        _fail(str(error), EXIT_BAD_CONFIG)
+    typer.echo(ray_service_patch(loaded, name), nl=False)
 
 
 def _outline(file: Path, config: ClusterConfig) -> Tree:

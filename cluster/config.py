@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
 
 from cluster.trace_config import TracesConfig
 from deployments.backups import Backup
@@ -30,6 +30,8 @@ DEFAULT_PRESET = "fusion/merge"
 MAX_PANEL = 16
 MAX_ROUNDS = 5
 MAX_DEADLINE_S = 3600.0
+IO_BOUND_CPUS = 0.1
+"""Coordinating and waiting for others takes little of a core."""
 
 Location = tuple[str | int, ...]
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")]
@@ -60,6 +62,12 @@ class Replicas(_Model):
         if self.max < self.min:
             raise ValueError(f"max ({self.max}) must not be below min ({self.min})")
         return self
+
+
+class RemoteReplicas(Replicas):
+    """The same for a remote member, and how much of a core Ray sets aside for each."""
+
+    num_cpus: Annotated[float, Field(gt=0)] = IO_BOUND_CPUS
 
 
 class Placement(_Model):
@@ -126,7 +134,7 @@ class RemoteBackendConfig(_Model):
     retries: RetriesConfig = RetriesConfig()
     breaker: BreakerConfig = BreakerConfig()
     limits: LimitsConfig = LimitsConfig()
-    replicas: Replicas = Replicas()
+    replicas: RemoteReplicas = RemoteReplicas()
 
     @model_validator(mode="after")
     def _reachable_safely(self) -> RemoteBackendConfig:
@@ -185,6 +193,10 @@ class MemberConfig(_Model):
     fallbacks: Annotated[tuple[str, ...], Field(max_length=MAX_PANEL, strict=False)] = ()
     hedge: str | Literal[False] | None = None
 
+    @field_serializer("omits")
+    def _in_order(self, value: frozenset[Setting]) -> list[Setting]:
+        return sorted(value)
+
     @field_validator("hedge", mode="before")
     @classmethod
     def _name_or_false(cls, value: object) -> object:
@@ -237,10 +249,11 @@ class ServerConfig(_Model):
 
 
 class JudgeReplicas(_Model):
-    """How many replicas the judge deployment has."""
+    """How many replicas the judge deployment has, and how much of a core Ray sets aside for each."""
 
     min: Annotated[int, Field(ge=1)] = 1
     max: Annotated[int, Field(ge=1)] = 1
+    num_cpus: Annotated[float, Field(gt=0)] = IO_BOUND_CPUS
 
 
 class JudgeConfig(_Model):

@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from cluster.config import ClusterConfig, Location, RemoteBackendConfig
+from cluster.kubernetes import obstacles
 
 EMBEDDED = Path(__file__).parent / "presets" / "embedded.yaml"
 """The configuration that needs neither a GPU nor a key."""
@@ -61,10 +62,17 @@ def load(file: Path) -> ClusterConfig:
             file,
             [document.problem(path, _message(each["loc"], each["type"], each["msg"])) for path, each in found.items()],
         ) from None
-    problems = [document.problem(location, message) for location, message in config.contradictions()]
-    if problems:
-        raise ConfigError(file, problems)
+    _refuse(file, document, config.contradictions())
     return config
+
+
+def check_carriable(file: Path, config: ClusterConfig) -> None:
+    """Make sure that Kubernetes can carry the configuration.
+
+    Raises:
+        ConfigError: with everything that it cannot.
+    """
+    _refuse(file, _parse(file, _read(file)), obstacles(config))
 
 
 def check_secrets(file: Path, config: ClusterConfig, environ: Mapping[str, str]) -> None:
@@ -89,6 +97,12 @@ def check_secrets(file: Path, config: ClusterConfig, environ: Mapping[str, str])
         for location, variable in named
         if variable is not None and not environ.get(variable, "").strip()
     ]
+    if problems:
+        raise ConfigError(file, problems)
+
+
+def _refuse(file: Path, document: _Document, found: Iterable[tuple[Location, str]]) -> None:
+    problems = [document.problem(location, message) for location, message in found]
     if problems:
         raise ConfigError(file, problems)
 
