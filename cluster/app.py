@@ -26,6 +26,7 @@ from deployments.resilience.breaker import BreakerSettings
 from deployments.resilience.limits import LimitSettings
 from deployments.resilience.retries import RetrySettings
 from deployments.secrets import Secret
+from deployments.tracing.settings import TracingSettings
 from fusion.member import MemberProfile
 
 APP_NAME = "fusion"
@@ -68,6 +69,7 @@ def build(
         keys=None if keys is None else Secret(env=keys),
         backups=config.backups(),
         traces=config.traces and config.traces.settings(config.fingerprint, default_cache_dir()),
+        tracing=config.tracing_settings(),
     )
 
 
@@ -97,7 +99,7 @@ def member_deployments(
                 deployments |= dict.fromkeys(voices, _vllm(name, model, backend, voices))
         else:
             deployments |= {
-                member: _remote(backend, profile, len(voices), config.members[member].omits)
+                member: _remote(backend, profile, len(voices), config.members[member].omits, config.tracing_settings())
                 for member, profile in voices.items()
             }
     return deployments
@@ -121,7 +123,13 @@ def _vllm(name: str, model: str, backend: VllmBackendConfig, voices: Mapping[str
     return vllm_deployment(settings, voices)
 
 
-def _remote(backend: RemoteBackendConfig, profile: MemberProfile, members: int, omits: frozenset[str]) -> Application:
+def _remote(
+    backend: RemoteBackendConfig,
+    profile: MemberProfile,
+    members: int,
+    omits: frozenset[str],
+    tracing: TracingSettings | None,
+) -> Application:
     replicas = backend.replicas
     # No replica knows of the others, so each keeps to an even share.
     shares = members * replicas.max
@@ -137,6 +145,7 @@ def _remote(backend: RemoteBackendConfig, profile: MemberProfile, members: int, 
         breaker=BreakerSettings(**backend.breaker.model_dump()),
         limits=limits,
         omits=omits,
+        tracing=tracing,
     )
     options = _options(f"member:{profile.name}", replicas, replicas.target_ongoing, let_in, let_in)
     return _deployment(RemoteReplica, **options).bind(settings, profile)

@@ -14,12 +14,13 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
 
-from cluster.trace_config import TracesConfig
+from cluster.trace_config import TracesConfig, TracingConfig, provider_of
 from deployments.backups import Backup
 from deployments.catalogue import OPENROUTER_FUSION
 from deployments.resilience.breaker import BreakerSettings
 from deployments.resilience.limits import LimitSettings
 from deployments.resilience.retries import RetrySettings
+from deployments.tracing.settings import TracingSettings
 from deployments.wire import Api
 from fusion.cost import Price
 from fusion.member import MemberProfile
@@ -280,6 +281,7 @@ class ClusterConfig(_Model):
     server: ServerConfig = ServerConfig()
     judge: JudgeConfig = JudgeConfig()
     traces: TracesConfig | None = None
+    tracing: TracingConfig | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -310,6 +312,17 @@ class ClusterConfig(_Model):
             )
             for name, preset in self.presets.items()
         }
+
+    def tracing_settings(self) -> TracingSettings | None:
+        """Where replicas send their spans, None when they make none."""
+        if self.tracing is None:
+            return None
+        return self.tracing.settings(
+            {
+                name: provider_of(backend.api, backend.base_url) if isinstance(backend, RemoteBackendConfig) else "vllm"
+                for name, backend in self.backends.items()
+            }
+        )
 
     def backups(self) -> dict[str, Backup]:
         """Who is asked besides each member, for those that have anyone."""

@@ -85,6 +85,8 @@ def check_secrets(file: Path, config: ClusterConfig, environ: Mapping[str, str])
     named: list[tuple[Location, str | None]] = [(("server", "api_keys_env"), config.server.api_keys_env)]
     if config.traces is not None:
         named.append((("traces", "hash_key_env"), config.traces.hash_key_env))
+    if config.tracing is not None:
+        named.append((("tracing", "headers_env"), config.tracing.headers_env))
     problems: list[Problem] = []
     for name, backend in config.backends.items():
         if isinstance(backend, RemoteBackendConfig):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from deployments.secrets import Secret
 from deployments.traces.settings import Content, KeepSettings, RotateSettings, TraceSettings, is_local
+from deployments.tracing.settings import TracingSettings
 
 _SCHEMES = ("file", "s3", "gs", "gcs", "abfs", "abfss", "hdfs")
 
@@ -76,3 +78,53 @@ class TracesConfig(_Model):
             keep=KeepSettings(**self.keep.model_dump()),
             config_hash=config_hash,
         )
+
+
+class TracingConfig(_Model):
+    """Where spans go, and what is in them."""
+
+    endpoint: str
+    headers_env: Annotated[str, Field(min_length=1)] | None = None
+    service_name: Annotated[str, Field(min_length=1)] = "fusion-cluster"
+    sample: Annotated[float, Field(ge=0, le=1)] = 1.0
+    content: bool = False
+    resource: dict[str, str] = {}
+
+    @field_validator("endpoint")
+    @classmethod
+    def _reachable(cls, endpoint: str) -> str:
+        url = urlsplit(endpoint)
+        if url.scheme not in ("http", "https") or not url.hostname or url.path in ("", "/"):
+            raise ValueError(
+                f"the whole address of a collector's OTLP/HTTP traces, such as http://127.0.0.1:4318/v1/traces, not "
+                f"{url.scheme}://{url.hostname or ''}"
+            )
+        if url.username or url.query or url.fragment:
+            raise ValueError("no credentials and no query: what opens the collector belongs into headers_env")
+        return endpoint
+
+    def settings(self, providers: Mapping[str, str]) -> TracingSettings:
+        """What a replica is told. `providers` are the backends' providers by backend."""
+        headers = None if self.headers_env is None else Secret(env=self.headers_env)
+        return TracingSettings(
+            self.endpoint, headers, self.service_name, self.sample, self.content, self.resource, providers
+        )
+
+
+_BY_DOMAIN = {
+    "openai.azure.com": "azure.ai.openai",
+    "mistral.ai": "mistral_ai",
+    "groq.com": "groq",
+    "deepseek.com": "deepseek",
+    "x.ai": "x_ai",
+    "perplexity.ai": "perplexity",
+    "openrouter.ai": "openrouter",
+}
+_BY_API = {"openai": "openai", "anthropic": "anthropic", "gemini": "gcp.gemini"}
+
+
+def provider_of(api: str, base_url: str) -> str:
+    """A remote API's provider, in OpenTelemetry's words: told by its host where that is known, else by its format."""
+    host = f".{urlsplit(base_url).hostname or ''}"
+    known = (provider for domain, provider in _BY_DOMAIN.items() if host.endswith(f".{domain}"))
+    return next(known, _BY_API[api])

@@ -39,6 +39,7 @@ from deployments.chat_response import (
     status_of,
 )
 from deployments.image_urls import ImageUrls
+from deployments.request_headers import REQUEST_HEADERS
 from fusion.errors import FusionError, InvalidRequest, whereabouts
 from fusion.member import Emit
 from fusion.preset import Preset
@@ -139,6 +140,7 @@ class _Chat:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started_at = asyncio.get_running_loop().time()
+        REQUEST_HEADERS.set(scope["headers"])
         try:
             _authenticate(scope, self._limits)
             chat = parse_chat(await _body(receive, self._limits.max_body_bytes))

@@ -21,6 +21,7 @@ from deployments.queue_depth import DURATION, QUEUED
 from deployments.resilience.limits import Limiter, LimitSettings
 from deployments.secrets import Secret
 from deployments.traces.settings import TraceSettings
+from deployments.tracing.settings import TracingSettings
 from fusion.errors import EmptyCompletion, MemberTimeout
 from fusion.member import Emit, Member
 from fusion.preset import Policy, Pool, Preset, Task
@@ -44,7 +45,7 @@ class Judge:
     `handles` reach the members' deployments by member name; members that share a deployment share its handle. `keys`
     says where the API's keys are, None when it is open. `max_ongoing` requests run at once and `max_queued` wait for
     their turn; more are refused. `backups` names who is asked besides a member, for those that have anyone.
-    `traces` says where requests are recorded, None when they are not.
+    `traces` says where requests are recorded and `tracing` where their spans go, None when they are not.
     """
 
     def __init__(
@@ -58,20 +59,24 @@ class Judge:
         keys: Secret | None,
         backups: Mapping[str, Backup],
         traces: TraceSettings | None = None,
+        tracing: TracingSettings | None = None,
     ) -> None:
         self.catalogue = catalogue
         by_deployment = {handle.deployment_id: HandleMember(handle) for handle in handles.values()}
         self._handles = {name: by_deployment[handle.deployment_id] for name, handle in handles.items()}
         self._backups = backups
-        resilient = {name: backed_up(name, backup, self._handles) for name, backup in backups.items()}
-        self._members: dict[str, Member] = {**self._handles, **resilient}
+        self._onlookers = _onlookers(traces, tracing)
+        members: Mapping[str, Member] = self._handles
+        if self._onlookers is not None:
+            members = self._onlookers.traced(members, catalogue.profiles)
+        resilient = {name: backed_up(name, backup, members) for name, backup in backups.items()}
+        self._members: dict[str, Member] = {**members, **resilient}
         self._pool = Pool(self._members, catalogue.profiles)
         Exporter(resilient).start()
         digests = None if keys is None else tuple(key_digest(key) for key in keys.read().replace(",", " ").split())
         self._limits = Limits(max_body_bytes, digests)
         self._turns = Limiter(LimitSettings(concurrency=max_ongoing, max_queued=max_queued))
         self._duration_s: float | None = None
-        self._onlookers = _onlookers(traces)
 
     def __del__(self) -> None:
         """Serve's hook for the end of a replica."""
@@ -120,6 +125,12 @@ class Judge:
 
     async def ask(self, member: str, chat: ChatRequest, emit: Emit | None) -> Completion:
         """Answer with one member alone."""
+        if self._onlookers is None:
+            return await self._ask(member, chat, emit)
+        with self._onlookers.in_clients_trace():
+            return await self._ask(member, chat, emit)
+
+    async def _ask(self, member: str, chat: ChatRequest, emit: Emit | None) -> Completion:
         call = Call(member, chat.request, timeout_s=MEMBER_TIMEOUT_S)
         await self._turns.enter(MEMBER_TIMEOUT_S)
         try:
@@ -153,12 +164,12 @@ class Judge:
         return self._backups[member].stand_ins if member in self._backups else ()
 
 
-def _onlookers(traces: TraceSettings | None) -> Onlookers | None:
-    if traces is None:
+def _onlookers(traces: TraceSettings | None, tracing: TracingSettings | None) -> Onlookers | None:
+    if traces is None and tracing is None:
         return None
-    from deployments.onlookers import Onlookers  # it brings in Arrow, which takes its time and memory
+    from deployments.onlookers import Onlookers  # it brings in OpenTelemetry, which takes its time and memory
 
-    return Onlookers(traces)
+    return Onlookers(traces, tracing)
 
 
 async def _status(member: HandleMember) -> ReplicaStatus:

@@ -5,70 +5,114 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
+from opentelemetry import context as otel_context
 from ray import serve
 from ray.serve import context as serve_context
 
 from deployments.chat_request import ChatRequest
 from deployments.metrics import TRACES, Exporter
+from deployments.request_headers import REQUEST_HEADERS
 from deployments.traces.fused_request import Account, FusedRequest
-from deployments.traces.recorder import Recorder
 from deployments.traces.settings import TraceSettings
+from deployments.tracing.members import Traced
+from deployments.tracing.request_spans import RequestSpans
+from deployments.tracing.settings import TracingSettings
+from deployments.tracing.tracing import Tracing, context_of
 from fusion.errors import FusionError
+from fusion.member import Member, MemberProfile
 from fusion.preset import Task
 from fusion.progress import Observer
 from fusion.values import Fused
 
+if TYPE_CHECKING:
+    from deployments.traces.recorder import Recorder
+
 
 class Onlookers:
-    """What a replica's requests are recorded with, in its event loop."""
+    """What a replica's requests are recorded and traced with, each None where it is not. Make it in the replica's event
+    loop."""
 
-    def __init__(self, traces: TraceSettings) -> None:
-        self.recorder = Recorder(traces, _replica_name())
-        Exporter({"": self.recorder}, family=TRACES).start()
+    def __init__(self, traces: TraceSettings | None, tracing: TracingSettings | None) -> None:
+        name = replica_name()
+        self._recorder = None if traces is None else _recorder(traces, name)
+        self._tracing = None if tracing is None else Tracing(tracing, name)
+
+    def traced(self, members: Mapping[str, Member], profiles: Mapping[str, MemberProfile]) -> dict[str, Member]:
+        """The members, with their calls traced if calls are."""
+        if self._tracing is None:
+            return dict(members)
+        tracing = self._tracing
+        return {name: Traced(member, tracing, profiles) for name, member in members.items()}
 
     def attend(self, task: Task, chat: ChatRequest, started_at: float) -> Attendance:
         """Look at one request from here on. `started_at` is its arrival, on the event loop's clock."""
-        return Attendance(self.recorder, task, chat, started_at)
+        return Attendance(self._recorder, self._tracing, task, chat, started_at)
+
+    @contextmanager
+    def in_clients_trace(self) -> Generator[None]:
+        """Around a plain call: its span continues the client's trace."""
+        token = otel_context.attach(context_of(REQUEST_HEADERS.get()))
+        try:
+            yield
+        finally:
+            otel_context.detach(token)
 
     def close(self) -> None:
-        """Write what is still to be written. Blocks, for seconds at most."""
-        self.recorder.close()
+        """Write and send what is left. Blocks, for seconds at most."""
+        if self._recorder is not None:
+            self._recorder.close()
+        if self._tracing is not None:
+            self._tracing.close()
 
 
 class Attendance:
     """Looks at one request, whatever becomes of it: use it as a context around the request."""
 
-    def __init__(self, recorder: Recorder, task: Task, chat: ChatRequest, started_at: float) -> None:
+    def __init__(
+        self, recorder: Recorder | None, tracing: Tracing | None, task: Task, chat: ChatRequest, started_at: float
+    ) -> None:
         self._recorder = recorder
+        self._tracing = tracing
         self._task = task
         self._chat = chat
         self._started_at = started_at
+        self._id = _request_id()
         self._account = Account()
+        self._spans: RequestSpans | None = None
         self._fused: Fused | None = None
 
     @property
     def observers(self) -> Sequence[Observer]:
-        return (self._account,)
+        return (self._account,) if self._spans is None else (self._account, self._spans)
 
     def answered(self, fused: Fused) -> None:
         """The request has this result."""
         self._fused = fused
 
     def __enter__(self) -> Attendance:
+        if self._tracing is not None:
+            self._spans = RequestSpans(self._tracing, self._task, REQUEST_HEADERS.get(), self._id)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self._spans is not None:
+            self._spans.end(self._fused, error)
+        if self._recorder is not None:
+            self._recorder.record(self._finished(error))
+
+    def _finished(self, error: BaseException | None) -> FusedRequest:
         took_s = asyncio.get_running_loop().time() - self._started_at
         convened_at = self._account.convened_at
-        request = FusedRequest(
-            id=_request_id(),
-            trace_id=None,
+        return FusedRequest(
+            id=self._id,
+            trace_id=self._spans and self._spans.trace_id,
             model=self._chat.model,
             streamed=self._chat.stream,
             task=self._task,
@@ -79,7 +123,22 @@ class Attendance:
             fused=self._fused,
             error=_failure(error),
         )
-        self._recorder.record(request)
+
+
+def replica_name() -> str:
+    """The replica's name within its deployment, which no other one has."""
+    try:
+        return serve.get_replica_context().replica_id.unique_id
+    except Exception:  # outside of a replica Serve raises an error of its own
+        return uuid.uuid4().hex[:8]
+
+
+def _recorder(settings: TraceSettings, name: str) -> Recorder:
+    from deployments.traces.recorder import Recorder  # it brings in Arrow, which takes its time and memory
+
+    recorder = Recorder(settings, name)
+    Exporter({"": recorder}, family=TRACES).start()
+    return recorder
 
 
 def _failure(error: BaseException | None) -> FusionError | None:
@@ -92,11 +151,3 @@ def _failure(error: BaseException | None) -> FusionError | None:
 def _request_id() -> str:
     """The id that Serve gives the request and puts on its response."""
     return cast("Any", serve_context)._get_serve_request_context().request_id or uuid.uuid4().hex
-
-
-def _replica_name() -> str:
-    """The replica's name within its deployment, which no other one has."""
-    try:
-        return serve.get_replica_context().replica_id.unique_id
-    except Exception:  # outside of a replica Serve raises an error of its own
-        return uuid.uuid4().hex[:8]

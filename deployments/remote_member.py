@@ -134,7 +134,8 @@ class RemoteMember:
 
     async def _answer(self, call: Call) -> Completion:
         path = self._wire.path(self._model, stream=False)
-        async with self._client.stream("POST", path, content=self._body(call, stream=False)) as response:
+        body = self._body(call, stream=False)
+        async with self._client.stream("POST", path, content=body, headers=call.trace_headers or None) as response:
             await self._check(response, call)
             _check_type(response, "application/json")
             content = b"".join([piece async for piece in _Body(response)])
@@ -145,7 +146,7 @@ class RemoteMember:
         body = self._body(call, stream=True)
         async with (
             _Patience(self._timeouts, call) as patience,
-            self._client.stream("POST", path, content=body) as response,
+            self._client.stream("POST", path, content=body, headers=call.trace_headers or None) as response,
         ):
             await self._check(response, call)
             if _media_type(response) == "application/json":

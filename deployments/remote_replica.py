@@ -7,32 +7,35 @@ from dataclasses import dataclass
 
 from deployments.member_replica import MemberReplica, ReplicaStatus
 from deployments.metrics import Exporter
-from deployments.remote_member import RemoteBackend, RemoteMember
+from deployments.remote_member import RemoteBackend, RemoteMember, wire_format
 from deployments.resilience.breaker import BreakerSettings
 from deployments.resilience.compose import ResilienceSettings, Resilient, resilient
 from deployments.resilience.limits import Limiter, LimitSettings
 from deployments.resilience.retries import RetrySettings
-from fusion.member import MemberProfile
+from deployments.tracing.settings import TracingSettings
+from fusion.member import Member, MemberProfile
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteSettings:
     """How a remote member is reached and what it is wrapped in. `limits` are this replica's own
-    share; `omits` names the settings that the model does not take."""
+    share; `omits` names the settings that the model does not take. `tracing` says where the spans of its attempts go,
+    None when they are not traced."""
 
     backend: RemoteBackend
     retries: RetrySettings
     breaker: BreakerSettings
     limits: LimitSettings
     omits: frozenset[str] = frozenset()
+    tracing: TracingSettings | None = None
 
 
 class RemoteReplica(MemberReplica):
     """Serves one remote member, and exports what its wrappers count. It is not ready while its breaker is open."""
 
     def __init__(self, settings: RemoteSettings, profile: MemberProfile) -> None:
-        self._resilient = connect(settings, profile)
-        super().__init__(lambda: self._resilient, {profile.name: profile})
+        self._resilient, member = connect(settings, profile)
+        super().__init__(lambda: member, {profile.name: profile})
         Exporter({profile.name: self._resilient}).start()
 
     async def status(self) -> ReplicaStatus:
@@ -40,9 +43,24 @@ class RemoteReplica(MemberReplica):
         return ReplicaStatus(self._resilient.ready(), None if breaker is None else breaker.state)
 
 
-def connect(settings: RemoteSettings, profile: MemberProfile) -> Resilient:
-    """The member in its wrappers."""
+def connect(settings: RemoteSettings, profile: MemberProfile) -> tuple[Resilient, Member]:
+    """The member in its wrappers, and what its calls go to: the same, unless they are traced."""
     # The adapter keeps its own time limits: only it knows when a connection stands.
     wrappers = ResilienceSettings(timeouts=None, breaker=settings.breaker, retries=settings.retries)
-    member = RemoteMember(settings.backend, profile.model, settings.omits)
-    return resilient(member, wrappers, rng=random.Random(), limiter=Limiter(settings.limits))
+    member: Member = RemoteMember(settings.backend, profile.model, settings.omits)
+    rng, limiter = random.Random(), Limiter(settings.limits)
+    if settings.tracing is None:
+        wrapped = resilient(member, wrappers, rng=rng, limiter=limiter)
+        return wrapped, wrapped
+    from deployments.onlookers import replica_name  # these bring in OpenTelemetry
+    from deployments.tracing.members import CountedAttempts, TracedAttempts
+    from deployments.tracing.tracing import Tracing
+
+    wire = wire_format(settings.backend)
+    urls = {
+        stream: f"{settings.backend.base_url.rstrip('/')}/{wire.path(profile.model, stream=stream)}"
+        for stream in (False, True)
+    }
+    tracing = Tracing(settings.tracing, replica_name())
+    wrapped = resilient(TracedAttempts(member, tracing, urls[False], urls[True]), wrappers, rng=rng, limiter=limiter)
+    return wrapped, CountedAttempts(wrapped)

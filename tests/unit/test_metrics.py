@@ -105,7 +105,7 @@ async def test_every_number_of_a_member_has_its_description_and_its_row_in_the_d
     )
     members = {"ada": ScriptedMember(), "bob": ScriptedMember()}
     counted = [
-        connect(settings, profile("ada")),
+        connect(settings, profile("ada"))[0],
         backed_up("ada", Backup(second="bob", stand_ins=("bob",)), members),
     ]
     assert {name for part in counted for name in part.counters()} == set(METRICS)

@@ -188,3 +188,45 @@ def test_a_configurations_fingerprint_tells_it_from_others() -> None:
     other = ClusterConfig.model_validate({**CONFIG, "server": {"port": 8001}})
     assert config.fingerprint == same.fingerprint != other.fingerprint
     assert len(config.fingerprint) == 16
+
+
+@pytest.mark.parametrize(
+    ("tracing", "complaint"),
+    [
+        ({"endpoint": "http://collector:4318"}, "the whole address"),
+        ({"endpoint": "grpc://collector:4317/v1/traces"}, "the whole address"),
+        ({"endpoint": "https://me:secret@collector/v1/traces"}, "belongs into headers_env"),
+        ({"endpoint": "http://collector:4318/v1/traces", "sample": 2}, "sample"),
+    ],
+)
+def test_a_configuration_of_tracing_that_cannot_be_meant(tracing: Any, complaint: str, tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump({**CONFIG, "tracing": tracing}))
+    with pytest.raises(ConfigError, match=complaint) as raised:
+        load(file)
+    assert "secret" not in str(raised.value)
+
+
+def test_spans_name_the_provider_of_each_backend() -> None:
+    urls = {"one": "https://api.groq.com/openai/v1", "two": "http://127.0.0.1:8000/v1", "three": "https://myx.ai/v1"}
+    config = ClusterConfig.model_validate(
+        {
+            "backends": {name: {"kind": "remote", "base_url": url} for name, url in urls.items()}
+            | {
+                "four": {"kind": "remote", "api": "gemini", "base_url": "https://example.com/v1"},
+                "five": {"kind": "vllm", "model": "m", "accelerator": "cpu"},
+            },
+            "members": {"ada": {"backend": "one", "model": "a"}},
+            "presets": {"fusion/merge": {"mode": "merge", "panel": ["ada"], "judge": "ada"}},
+            "tracing": {"endpoint": "http://127.0.0.1:4318/v1/traces"},
+        }
+    )
+    settings = config.tracing_settings()
+    assert settings
+    assert settings.providers == {
+        "one": "groq",
+        "two": "openai",
+        "three": "openai",
+        "four": "gcp.gemini",
+        "five": "vllm",
+    }

@@ -1,0 +1,1 @@
+"""OpenTelemetry spans of fused requests, by the conventions for generative AI (`gen_ai.*`)."""

@@ -1,0 +1,110 @@
+"""Members whose calls are spans: one a call where the panel is asked, one an attempt where it is carried out."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from opentelemetry.trace import SpanKind
+
+from deployments.tracing import attributes
+from deployments.tracing.tracing import Tracing, context_from, tell, trace_headers
+from fusion.errors import MemberError
+from fusion.member import Emit, Member, MemberProfile
+from fusion.values import Call, Completion, Delta
+
+_HTTP_STATUS = re.compile(r"HTTP (\d{3})\b")
+
+
+class Traced:
+    """A member each of whose calls is a span, with all its attempts inside. The call takes the span along, as W3C's
+    headers, to wherever it is carried out."""
+
+    def __init__(self, member: Member, tracing: Tracing, profiles: Mapping[str, MemberProfile]) -> None:
+        self._member = member
+        self._tracing = tracing
+        self._profiles = profiles
+
+    async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
+        settings = self._tracing.settings
+        profile = self._profiles[call.member]
+        about = attributes.of_call(call, profile, settings.providers.get(profile.backend), streams=emit is not None)
+        if settings.content:
+            about |= attributes.prompt(profile.voiced(call).request)
+        with self._tracing.span(f"chat {profile.model}", SpanKind.CLIENT, about) as span:
+            began_at = asyncio.get_running_loop().time()
+            first_at: float | None = None
+
+            def hand_on(delta: Delta) -> None:
+                nonlocal first_at
+                if first_at is None:
+                    first_at = asyncio.get_running_loop().time()
+                assert emit is not None
+                emit(delta)
+
+            try:
+                traced = replace(call, trace_headers=trace_headers())
+                completion = await self._member.ask(traced, None if emit is None else hand_on)
+            except MemberError as error:
+                tell(span, attributes.of_usage(error.usage))
+                raise
+            if first_at is not None:
+                tell(span, {"gen_ai.response.time_to_first_chunk": first_at - began_at})
+            tell(span, attributes.of_completion(completion, profile))
+            if settings.content:
+                tell(span, attributes.answer(completion))
+            return completion
+
+
+_ATTEMPTS: ContextVar[list[int]] = ContextVar("attempts")
+
+
+class CountedAttempts:
+    """Around a member's retries: lets `TracedAttempts` inside of them know which attempt it sees."""
+
+    def __init__(self, member: Member) -> None:
+        self._member = member
+
+    async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
+        _ATTEMPTS.set([0])
+        return await self._member.ask(call, emit)
+
+
+class TracedAttempts:
+    """A remote member each of whose requests to its API is a span of an HTTP client, under the span that the call
+    brings along; the API is told of it by W3C's headers. `streaming_url` is what streams are asked of."""
+
+    def __init__(self, member: Member, tracing: Tracing, url: str, streaming_url: str) -> None:
+        self._member = member
+        self._tracing = tracing
+        self._urls = (url, streaming_url)
+        parts = urlsplit(url)
+        self._about = {
+            "http.request.method": "POST",
+            "server.address": parts.hostname,
+            "server.port": parts.port or (443 if parts.scheme == "https" else 80),
+        }
+
+    async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
+        attempts = _ATTEMPTS.get([0])
+        about = {
+            **self._about,
+            "url.full": self._urls[emit is not None],
+            "http.request.resend_count": attempts[0] or None,
+            "fusion.member": call.member,
+        }
+        attempts[0] += 1
+        parent = context_from(dict(call.trace_headers))
+        with self._tracing.span("POST", SpanKind.CLIENT, about, parent) as span:
+            try:
+                completion = await self._member.ask(replace(call, trace_headers=trace_headers()), emit)
+            except MemberError as error:
+                if status := _HTTP_STATUS.search(error.message):
+                    tell(span, {"http.response.status_code": int(status[1])})
+                raise
+            tell(span, {"http.response.status_code": 200})  # a remote member takes no other
+            return completion
