@@ -86,7 +86,7 @@ def test_a_request_is_one_trace_from_the_client_to_the_providers(traced: Traced,
         return [span for span in traced.collector.spans if span.trace_id == trace_id]
 
     until_there(lambda: {"invoke_workflow fusion/merge", "POST"} <= {span.name for span in of_request()})
-    panel = ("panel", [("chat four", ["POST"]), "chat five"])
+    panel = ("panel", ["chat five", ("chat four", ["POST"])])
     judge = ("judge", ["chat writes"])
     assert tree(of_request(), "b7ad6b7169203331") == [("invoke_workflow fusion/merge", [judge, panel])]
     by_name = {span.name: span for span in of_request()}
