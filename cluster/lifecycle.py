@@ -30,6 +30,7 @@ from cluster.processes import mark_run, sweep, watch_run
 
 FIRST_ANSWER_TIMEOUT_S = 180.0
 SHUTDOWN_TIMEOUT_S = 10.0
+REPORT_EVERY_S = 10.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Ray counts what a replica reserves, not what it uses: an engine and a judge have to fit on one core too.
 _MIN_CPUS = 4
@@ -180,21 +181,25 @@ def _in_background(*works: Callable[[], object]) -> list[Future[object]]:
 
 
 def _await_running(serve_api: Any, app_name: str, deploying: Future[object], report: Report) -> None:
-    """Report on every deployment until all of them run.
+    """Report on every deployment until all of them run; on those that do not yet, also every `REPORT_EVERY_S`.
 
     Raises:
         StartFailed: one does not start.
     """
-    told: dict[str, str] = {}
+    told: dict[str, tuple[str, float]] = {}
     started = time.monotonic()
     while not deploying.done():
         app: Any = serve_api.status().applications.get(app_name)
         deployments: dict[str, Any] = app.deployments if app else {}
         for name, deployment in deployments.items():
             replicas = ", ".join(f"{count} {state.lower()}" for state, count in deployment.replica_states.items())
-            if replicas and told.get(name) != replicas:
-                told[name] = replicas
-                report(f"{name}: {replicas} ({time.monotonic() - started:.0f} s)")
+            took_s = time.monotonic() - started
+            before, told_at = told.get(name, ("", 0.0))
+            is_slow = deployment.status != "HEALTHY" and took_s - told_at >= REPORT_EVERY_S
+            if replicas and (replicas != before or is_slow):
+                told[name] = (replicas, took_s)
+                up = sum(each.status == "HEALTHY" for each in deployments.values())
+                report(f"{name}: {replicas} ({took_s:.0f} s; {up} of {len(deployments)} deployments are up)")
             if deployment.status in ("UNHEALTHY", "DEPLOY_FAILED"):
                 raise StartFailed(f"{name} does not start: {deployment.message}")
         time.sleep(0.25)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,13 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
+from ray._common.utils import import_attr
+from ray.serve import Application
+from ray.serve._private.api import call_user_app_builder_with_args_if_necessary
+from ray.serve._private.build_app import build_app
 from ray.serve.schema import ServeDeploySchema
 
-from cluster.app import application
+from cluster.app import APP_NAME, application, build
 from cluster.config import ClusterConfig, VllmBackendConfig
 from cluster.config_file import load
 from cluster.kubernetes import ray_service_patch
@@ -60,6 +66,17 @@ def test_the_application_is_the_configurations(overlay: Path, service: Manifest)
     (app,) = deployed.applications
     assert app.import_path == f"{application.__module__}:{application.__name__}"
     assert ClusterConfig.model_validate(app.args) == config
+
+
+def test_serve_builds_the_same_application_from_it(overlay: Path, service: Manifest) -> None:
+    """By Serve's own way from an import path and arguments to deployments."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what vLLM brings in
+        import_module("deployments.vllm_member")
+    (app,) = yaml.safe_load(service["spec"]["serveConfigV2"])["applications"]
+    deployed = _deployments(call_user_app_builder_with_args_if_necessary(import_attr(app["import_path"]), app["args"]))
+    assert deployed == _deployments(build(load(overlay / "fusion.yaml")))
+    assert len(deployed) == (2 if "vllm" in str(list(deployed)) else 4)
 
 
 def test_what_is_named_is_there(objects: list[Manifest], service: Manifest) -> None:
@@ -174,6 +191,20 @@ def test_production_has_what_a_demo_can_do_without(overlay: Path, objects: list[
     kinds = {each["kind"] for each in objects}
     wanted = {"redis": "StatefulSet", "monitoring": "PodMonitor"}[name]
     assert (wanted in kinds) == (overlay.name != "cpu-demo")
+
+
+def _deployments(app: Application) -> dict[str, tuple[Any, ...]]:
+    """What each deployment is made of, as far as it can be compared."""
+    return {
+        deployment.name: (
+            deployment.func_or_class.__qualname__,
+            deployment._deployment_config.model_dump(),
+            deployment._replica_config.ray_actor_options,
+            deployment._replica_config.placement_group_bundles,
+            [arg for arg in deployment.init_args if not isinstance(arg, dict)],
+        )
+        for deployment in build_app(app, name=APP_NAME).deployments
+    }
 
 
 def _ports(service: Manifest, name: str) -> Iterator[int]:
