@@ -35,6 +35,7 @@ app.add_typer(traces_cli.app, name="traces")
 app.command(epilog="Example: fusion rejudge --traces traces -c my.yaml --judge claude --mode best-of")(
     rejudge_cli.rejudge
 )
+app.command(epilog="Example: fusion report --traces traces --since 2026-01-01 -o january.html")(traces_cli.report)
 _progress = Console(stderr=True, highlight=False, emoji=False)
 
 ConfigFile = Annotated[

@@ -138,3 +138,35 @@ def export(
                 with output.open("w", encoding="utf-8", newline="") as file:
                     count = write(rows, file)
         aside(f"{count} requests" + (f" in {output}" if output else ""))
+
+
+def report(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The page; it is written anew if it is there.")
+    ] = Path("report.html"),
+    traces: Traces = None,
+    config: ConfigFile = None,
+    day: Day = None,
+    since: Since = None,
+    until: Until = None,
+    preset: PresetName = None,
+    member: MemberName = None,
+) -> None:
+    """Make one HTML page about recorded requests: latency, cost, wins by member, agreement, degradations.
+
+    The page needs nothing but itself: its plots are inline, nothing is loaded, and it follows the reader's choice of a
+    light or a dark appearance. It has no prompts and no answers. How far candidates agree is shown where
+    [bold]content[/bold] was recorded, in full or hashed.
+    """
+    from cluster.traces import figures
+    from cluster.traces.folder import TracesError, Wanted
+    from cluster.traces.report import page
+
+    wanted = Wanted(*days(day, since, until), preset, member)
+    with reading(traces, config) as folder:
+        found = figures.gather(folder.rows(wanted, figures.COLUMNS))
+        if not found.requests:
+            raise TracesError("no recorded request is like that")
+        notes = [f"left out: {Path(file).name}, {reason}" for file, reason in folder.skipped]
+        output.write_text(page(found, notes), encoding="utf-8")
+        aside(f"{found.requests} requests in {output}")

@@ -1,0 +1,177 @@
+"""What a report plots, gathered from recorded requests in one pass."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import combinations
+from statistics import fmean
+from typing import Any
+
+from cluster.traces.folder import Row
+from fusion.agreement import similarity
+
+COLUMNS = (
+    "request_id",
+    "mode",
+    "degraded",
+    "error_code",
+    "winner",
+    "total_ms",
+    "panel_ms",
+    "judge_ms",
+    "queued_ms",
+    "overhead_vs_slowest_member",
+    "cost_usd",
+    "candidates.member",
+    "candidates.round",
+    "candidates.status",
+    "candidates.latency_ms",
+    "candidates.input_tokens",
+    "candidates.output_tokens",
+    "candidates.cost_usd",
+    "candidates.error_code",
+    "candidates.content",
+    "candidates.content_hash",
+    "stages",
+)
+"""What of a request a report is made from."""
+
+MAX_COMPARED = 2000
+"""Requests whose candidates are compared with each other, at most: more are drawn from."""
+
+Candidate = dict[str, Any]
+
+
+@dataclass(slots=True)
+class MemberFigures:
+    """What a member did. Latencies are of candidates that were answered."""
+
+    statuses: Counter[str] = field(default_factory=Counter[str])
+    errors: Counter[str] = field(default_factory=Counter[str])
+    latencies_ms: list[float] = field(default_factory=list[float])
+    tokens: int = 0
+    cost_usd: float = 0.0
+    unpriced: int = 0
+    judged: int = 0
+    wins: int = 0
+
+
+@dataclass(slots=True)
+class Figures:
+    """All that is plotted."""
+
+    requests: int = 0
+    first: datetime | None = None
+    last: datetime | None = None
+    outcomes: Counter[str] = field(default_factory=Counter[str])
+    by_day: dict[datetime, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    total_ms: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    spent_ms: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    slowest_ms: list[float] = field(default_factory=list[float])
+    overheads: list[float] = field(default_factory=list[float])
+    cost_by_day: dict[datetime, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    cost_usd: float = 0.0
+    unpriced: int = 0
+    degradations: Counter[str] = field(default_factory=Counter[str])
+    errors: Counter[str] = field(default_factory=Counter[str])
+    members: dict[str, MemberFigures] = field(default_factory=lambda: defaultdict(MemberFigures))
+    agreements: list[float] = field(default_factory=list[float])
+    compared_by: str | None = None
+
+
+def gather(rows: Iterable[Row]) -> Figures:
+    """The figures of these requests. Costs that are unknown are counted, not guessed."""
+    figures = Figures()
+    panels: list[list[Candidate]] = []
+    draw = random.Random(0)
+    for row in rows:
+        _count(figures, row)
+        answers = _latest_answers(row["candidates"] or ())
+        if len(answers) > 1 and any(each["content"] or each["content_hash"] for each in answers):
+            if len(panels) < MAX_COMPARED:
+                panels.append(answers)
+            elif (place := draw.randrange(figures.requests)) < MAX_COMPARED:
+                panels[place] = answers
+    figures.agreements = [_agreement(panel) for panel in panels]
+    if panels:
+        figures.compared_by = "text" if panels[0][0]["content"] is not None else "hash"
+    return figures
+
+
+def _count(figures: Figures, row: Row) -> None:
+    arrived: datetime = row["arrived_at"]
+    figures.requests += 1
+    figures.first = min(figures.first or arrived, arrived)
+    figures.last = max(figures.last or arrived, arrived)
+    day = arrived.replace(hour=0, minute=0, second=0, microsecond=0)
+    outcome = "degraded" if row["outcome"] == "answered" and row["degraded"] else row["outcome"]
+    figures.outcomes[outcome] += 1
+    figures.by_day[day][outcome] += 1
+    if row["degraded"]:
+        figures.degradations[row["degraded"].partition(":")[0]] += 1
+    if row["error_code"]:
+        figures.errors[row["error_code"]] += 1
+    candidates: Sequence[Candidate] = row["candidates"] or ()
+    if row["outcome"] == "answered":
+        _count_times(figures, row, candidates)
+    if row["cost_usd"] is None:
+        figures.unpriced += 1
+    else:
+        figures.cost_usd += row["cost_usd"]
+    for stage in row["stages"] or ():
+        if stage["cost_usd"]:
+            figures.cost_by_day[day][stage["stage"]] += stage["cost_usd"]
+    for candidate in candidates:
+        _count_candidate(figures.members[candidate["member"]], candidate)
+    if row["winner"]:
+        figures.members[row["winner"]].wins += 1
+        for member in {each["member"] for each in candidates if each["status"] == "answered"}:
+            figures.members[member].judged += 1
+
+
+def _count_times(figures: Figures, row: Row, candidates: Sequence[Candidate]) -> None:
+    figures.total_ms[row["preset"]].append(row["total_ms"])
+    known = {"waiting": row["queued_ms"], "panel": row["panel_ms"], "judge": row["judge_ms"] or 0.0}
+    for stage, spent in known.items():
+        figures.spent_ms[stage].append(spent or 0.0)
+    figures.spent_ms["rest"].append(max(0.0, row["total_ms"] - sum(spent or 0.0 for spent in known.values())))
+    answered = [each["latency_ms"] for each in candidates if each["status"] == "answered"]
+    if answered:
+        figures.slowest_ms.append(max(answered))
+    if row["overhead_vs_slowest_member"] is not None:
+        figures.overheads.append(row["overhead_vs_slowest_member"])
+
+
+def _count_candidate(member: MemberFigures, candidate: Candidate) -> None:
+    member.statuses[candidate["status"]] += 1
+    if candidate["error_code"]:
+        member.errors[candidate["error_code"]] += 1
+    if candidate["status"] == "answered":
+        member.latencies_ms.append(candidate["latency_ms"])
+        if candidate["cost_usd"] is None:
+            member.unpriced += 1
+    member.tokens += (candidate["input_tokens"] or 0) + (candidate["output_tokens"] or 0)
+    member.cost_usd += candidate["cost_usd"] or 0.0
+
+
+def _latest_answers(candidates: Sequence[Candidate]) -> list[Candidate]:
+    latest = {each["member"]: each for each in candidates if each["status"] == "answered"}  # rounds are in order
+    return list(latest.values())
+
+
+def _agreement(panel: Sequence[Candidate]) -> float:
+    """How alike a panel's answers are: the mean over every two of them, 0 to 1. Of hashes only equality can be told."""
+    pairs = list(combinations(panel, 2))
+    if panel[0]["content"] is None:
+        return fmean(float(one["content_hash"] == other["content_hash"]) for one, other in pairs)
+    return fmean(similarity(one["content"], other["content"]) for one, other in pairs)
+
+
+def days_between(first: datetime, last: datetime) -> list[datetime]:
+    """Every day from the first to the last, those without requests too."""
+    begin = first.replace(hour=0, minute=0, second=0, microsecond=0)
+    return [begin + timedelta(days=number) for number in range((last - begin).days + 1)]
