@@ -10,9 +10,9 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from cluster.traces.folder import Row, conformed
+from cluster.traces.folder import Row
 from deployments.traces.arrow import parquet
-from deployments.traces.columns import COLUMNS, SCHEMA
+from deployments.traces.columns import COLUMNS, SCHEMA, batch_of
 
 Format = Literal["jsonl", "csv", "parquet"]
 
@@ -49,7 +49,7 @@ def write_parquet(rows: Iterable[Row], target: Path) -> int:
     count = 0
     with parquet.ParquetWriter(target, SCHEMA, compression="zstd") as writer:
         for group in _groups(rows):
-            writer.write_batch(conformed(group))
+            writer.write_batch(batch_of(group))
             count += len(group)
     return count
 

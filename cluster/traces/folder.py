@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from deployments.traces.arrow import ArrowError, fs, pa, parquet
+from deployments.traces.arrow import ArrowError, fs, parquet
 from deployments.traces.columns import COLUMNS, SCHEMA, SCHEMA_VERSION, Column
 from deployments.traces.destination import local_folder
 from deployments.traces.segment import SUFFIX, batches
@@ -147,11 +147,6 @@ def _filled(row: Row, columns: Sequence[Column]) -> Row:
         if column.each:
             filled[column.name] = [_filled(part, column.each) for part in row.get(column.name) or ()]
     return filled
-
-
-def conformed(rows: Sequence[Row]) -> Any:
-    """Rows as Arrow's, in the current schema: what an older file lacks is null."""
-    return pa.RecordBatch.from_pylist(rows, schema=SCHEMA)
 
 
 def _first_line(error: Exception) -> str:

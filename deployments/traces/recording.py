@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from deployments.traces.arrow import pa
-from deployments.traces.columns import COLUMNS, SCHEMA, Column
+from deployments.traces.columns import COLUMNS, Column, batch_of
 from deployments.traces.fused_request import FusedRequest
 
 Content = Literal["none", "hash", "full"]
@@ -33,7 +32,7 @@ class Recording:
 
     def batch(self, requests: Sequence[FusedRequest]) -> Any:
         """Requests as Arrow's rows."""
-        return pa.RecordBatch.from_pylist([self.row(request) for request in requests], schema=SCHEMA)
+        return batch_of([self.row(request) for request in requests])
 
     def _values(self, columns: Iterable[Column], source: Any) -> dict[str, Any]:
         return {column.name: self._value(column, source) for column in columns}
