@@ -204,6 +204,9 @@ COLUMNS: tuple[Column, ...] = (
     ),
     _list_of("judge_calls", "every call to a judge model", lambda request: request.account.judge_calls, _JUDGE_CALL),
     _list_of("verdicts", "what was decided about the candidates", lambda request: _verdicts(request), _VERDICT),
+    Column(
+        "analysis", _TEXT, "where the candidates agree and differ, as JSON", lambda request: _analysis(request), "text"
+    ),
     _list_of("stages", "what each stage took", lambda request: _fused(request, "stages") or (), _STAGE),
     Column("request", _TEXT, "the request, as OpenAI's JSON", lambda request: request_json(request), "text"),
     *_completion(lambda request: _fused(request, "completion"), "the answer's"),
@@ -253,6 +256,11 @@ def _quorum(request: FusedRequest) -> int:
 def _verdicts(request: FusedRequest) -> list[Verdict]:
     verdict = _fused(request, "verdict")
     return [] if verdict is None else [verdict]
+
+
+def _analysis(request: FusedRequest) -> str | None:
+    analysis = _fused(request, "analysis")
+    return None if analysis is None else to_json(analysis).decode()
 
 
 def _answered(call: JudgeCall) -> Completion | None:
