@@ -24,7 +24,7 @@ from deployments.tracing.settings import TracingSettings
 from deployments.wire import Api
 from fusion.cost import Price
 from fusion.member import MemberProfile
-from fusion.preset import DecisionMode, Policy, Preset
+from fusion.preset import AgreementPolicy, DecisionMode, Policy, Preset
 from fusion.values import Effort, Mode, Reasoning, Sampling
 
 DEFAULT_PRESET = "fusion/merge"
@@ -213,6 +213,13 @@ class MemberConfig(_Model):
         return Sampling(**settings)
 
 
+class AgreementConfig(_Model):
+    """When candidates that agree make a judge needless."""
+
+    short: bool = AgreementPolicy().short
+    long: Annotated[float, Field(gt=0, le=1)] | None = AgreementPolicy().long
+
+
 class PresetConfig(_Model):
     """A named panel, mode, judge and policy. `panel` and a list of judges are in order of trust and succession."""
 
@@ -224,6 +231,7 @@ class PresetConfig(_Model):
     deadline_s: Seconds = Policy().deadline_s
     rounds: Annotated[int, Field(ge=1, le=MAX_ROUNDS)] | None = None
     decision: DecisionMode | None = None
+    agreement: AgreementConfig = AgreementConfig()
 
     @property
     def judges(self) -> tuple[str, ...]:
@@ -309,6 +317,7 @@ class ClusterConfig(_Model):
                 policy=Policy(preset.quorum, preset.straggler_grace, preset.deadline_s),
                 rounds=preset.rounds or 1,
                 decision=preset.decision or "merge",
+                agreement=AgreementPolicy(preset.agreement.short, preset.agreement.long),
             )
             for name, preset in self.presets.items()
         }

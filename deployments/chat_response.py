@@ -21,7 +21,7 @@ from fusion.errors import (
     UnknownModel,
 )
 from fusion.progress import CandidateEnded, CandidateGrew, JudgeAsked, PanelConvened, Progress
-from fusion.values import Candidate, Completion, Delta, Fused, ToolCallDelta, Usage, Verdict
+from fusion.values import Agreement, Candidate, Completion, Delta, Fused, ToolCallDelta, Usage, Verdict
 
 DONE = b"data: [DONE]\n\n"
 RETRY_AFTER_S = 1
@@ -122,6 +122,7 @@ def fusion_body(fused: Fused, preset: str, include: Collection[str]) -> dict[str
         "judge": fused.judge,
         "candidates": [candidate_body(candidate, "candidates" in include) for candidate in fused.candidates],
         "verdict": None if fused.verdict is None else _verdict_body(fused.verdict),
+        "agreement": None if fused.agreement is None else _agreement_body(fused.agreement),
         "analysis": None,
         "timings_ms": {
             "total": _ms(timings.total_ms),
@@ -257,6 +258,15 @@ def _tool_call_delta(call: ToolCallDelta) -> dict[str, Any]:
     if call.name is not None:
         body["function"]["name"] = call.name
     return body
+
+
+def _agreement_body(found: Agreement) -> dict[str, Any]:
+    return {
+        "agreed": found.agreed,
+        "kind": found.kind,
+        "score": round(found.score, 4),
+        "members": found.members,
+    }
 
 
 def _verdict_body(verdict: Verdict) -> dict[str, Any]:

@@ -9,19 +9,22 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
+from fusion.agreement import agreement
 from fusion.errors import MemberError, NoQuorum
 from fusion.preset import Task
-from fusion.values import Candidate, Completion, Request, Verdict
+from fusion.round import Settled
+from fusion.values import Agreement, Candidate, Completion, Request, Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class Convene:
     """Ask these members, in order of trust, at once. A round that is `optional` leaves time for what comes after it
-    even when its quorum is not in."""
+    even when its quorum is not in. It is over as soon as `settled` says so."""
 
     requests: Mapping[str, Request]
     round: int = 0
     optional: bool = False
+    settled: Settled | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ class Decision:
     judge: str | None = None
     verdict: Verdict | None = None
     degraded: str | None = None
+    agreement: Agreement | None = None
 
 
 Step = Convene | AskJudge | AskJudges
@@ -81,7 +85,7 @@ def convene(task: Task) -> Generator[Step, Reply, tuple[Candidate, ...]]:
     Raises:
         NoQuorum: with every member's outcome.
     """
-    result = yield Convene(dict.fromkeys(task.preset.panel, task.request))
+    result = yield Convene(dict.fromkeys(task.preset.panel, task.request), settled=settled_by_agreement(task))
     assert isinstance(result, RoundResult)
     answered = tuple(candidate for candidate in result.candidates if candidate.status == "answered")
     if not result.has_quorum:
@@ -94,6 +98,18 @@ def convene(task: Task) -> Generator[Step, Reply, tuple[Candidate, ...]]:
             timed_out=result.timed_out,
         )
     return answered
+
+
+def settled_by_agreement(task: Task) -> Settled:
+    """When a round needs no more answers: those that came agree, whatever the others may say."""
+    preset = task.preset
+    quorum = preset.policy.quorum_of(len(preset.panel))
+
+    def settled(candidates: Sequence[Candidate], running: int) -> bool:
+        found = agreement(candidates, preset.agreement, quorum, running)
+        return found is not None and found.agreed
+
+    return settled
 
 
 def ask_judge(step: AskJudge) -> Generator[Step, Reply, Completion]:

@@ -33,6 +33,15 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class AgreementPolicy:
+    """When candidates that agree make a judge needless: `short` answers, JSON and code that are equal but for their
+    form, and long answers whose likeness, from 0 to 1, is at least `long`; None leaves long ones to the judge."""
+
+    short: bool = True
+    long: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Preset:
     """A named panel, mode, judge and policy.
 
@@ -47,6 +56,7 @@ class Preset:
     policy: Policy = Policy()
     rounds: int = 1
     decision: DecisionMode = "merge"
+    agreement: AgreementPolicy = AgreementPolicy()
 
     def judge_shares(self) -> Iterator[tuple[str, float]]:
         """The judges in line, each with its share of the time that is left when its turn comes."""

@@ -9,6 +9,7 @@ are seconds on any one monotonic clock.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from fusion.errors import MemberError
@@ -79,19 +80,25 @@ class Close:
 Command = Ask | Cancel | WakeAt | Close
 
 
+Settled = Callable[[Sequence[Candidate], int], bool]
+"""Whether the candidates that answered, in order of trust, say enough, whatever so many that still run may answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class RoundPolicy:
     """When a round ends.
 
-    It closes when every member has ended; when the quorum is in and the stragglers' grace is over; when too few
-    members are left to reach the quorum; and at `deadline_at` in any case. The grace is `straggler_grace` times what
-    the quorum took, and never goes past `patience_at`, so that time is left for the judge.
+    It closes when every member has ended; when the quorum is in and `settled` says that it is enough; when the quorum
+    is in and the stragglers' grace is over; when too few members are left to reach the quorum; and at `deadline_at` in
+    any case. The grace is `straggler_grace` times what the quorum took, and never goes past `patience_at`, so that time
+    is left for the judge.
     """
 
     quorum: int
     straggler_grace: float
     patience_at: float
     deadline_at: float
+    settled: Settled | None = None
 
 
 @dataclass(slots=True)
@@ -151,6 +158,8 @@ class Round:
         running = len(self.members) - len(self._outcomes)
         if running == 0 or self._answers + running < self.policy.quorum:
             return self._close(event.at)
+        if isinstance(event, Answered) and self._answers >= self.policy.quorum and self._settled(running):
+            return self._close(event.at)
         if isinstance(event, Answered) and self._answers == self.policy.quorum:
             grace_ends_at = min(event.at + self.policy.straggler_grace * took_s, self.policy.patience_at)
             self._close_at = min(self._close_at, grace_ends_at)
@@ -158,6 +167,10 @@ class Round:
                 return self._close(event.at)
             return [WakeAt(self._close_at)]
         return []
+
+    def _settled(self, running: int) -> bool:
+        answered = [candidate for candidate in self.outcomes if candidate.status == "answered"]
+        return self.policy.settled is not None and self.policy.settled(answered, running)
 
     def _close(self, at: float) -> list[Command]:
         self.closed = True

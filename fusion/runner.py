@@ -157,6 +157,7 @@ class _Run:
                 straggler_grace=policy.straggler_grace,
                 patience_at=patience_at,
                 deadline_at=patience_at if step.optional else self.deadline_at,
+                settled=step.settled,
             ),
             started_at=began_at,
             number=step.round,
@@ -370,6 +371,7 @@ class _Run:
             degraded=decision.degraded,
             dropped=tuple(skip for skip in SKIPS if skip in self.task.skips),
             stages=self.ledger.stages,
+            agreement=decision.agreement,
         )
 
 

@@ -235,6 +235,22 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Agreement:
+    """What the comparison of a round's candidates came to.
+
+    `members` are those of the largest group that say the same, none when every one differs. `kind` is how they were
+    compared: `number`, `option`, `text`, `json`, `code`, `tool_calls` (all exact), or `similarity`; `none` where there
+    is no group. `score` is the least likeness of any two of them, 1 for an exact comparison. `agreed`: they are enough
+    to do without a judge.
+    """
+
+    kind: str
+    score: float
+    members: tuple[str, ...]
+    agreed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Spent:
     """What the calls of one stage used and cost: `panel`, `rebuttal`, `prefill`, `judge`, or another that a mode names.
 
@@ -264,7 +280,7 @@ class Fused:
     `judge` is the member that decided, None when no judge model did. `usage` sums what the backends reported over
     every call made. `cost_usd` is None as soon as one answered call's cost is unknown. `degraded` says why the answer
     is less than was asked for, None when it is not. `dropped` are the parts of the plan that the deadline left no time
-    for. `stages` says what was used where.
+    for. `stages` says what was used where. `agreement` is None when candidates were not compared.
     """
 
     completion: Completion
@@ -279,3 +295,4 @@ class Fused:
     degraded: str | None
     dropped: tuple[str, ...] = ()
     stages: tuple[Spent, ...] = ()
+    agreement: Agreement | None = None

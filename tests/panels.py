@@ -8,13 +8,15 @@ from typing import Any
 
 from fusion.cost import Price
 from fusion.member import Member, MemberProfile
-from fusion.preset import DecisionMode, Policy, Pool, Preset, Task
+from fusion.preset import AgreementPolicy, DecisionMode, Policy, Pool, Preset, Task
 from fusion.progress import CandidateEnded, CandidateGrew, JudgeAsked, PanelConvened, Progress
 from fusion.runner import fuse
 from fusion.testing import Reply
 from fusion.values import Call, Candidate, Completion, Delta, Fused, Message, Mode, Request
 
 QUESTION = Request((Message("user", "What is two and two?"),))
+
+JUDGED_ANYWAY = AgreementPolicy(short=False)
 
 _ANSWER = re.compile(r"<answer ([A-Z]) ([0-9a-f]{16})>\n(.*?)\n</answer \1 \2>", re.DOTALL)
 
@@ -42,12 +44,14 @@ def scene(
     request: Request = QUESTION,
     seed: int = 7,
     profiles: Mapping[str, MemberProfile] | None = None,
+    agreement: AgreementPolicy = JUDGED_ANYWAY,
     **more: Any,
 ) -> tuple[Task, Pool]:
-    """A task for a panel of all members but the judges, and the pool that it needs."""
+    """A task for a panel of all members but the judges, and the pool that it needs. Every panel is judged, whether it
+    agrees or not, unless a test is about that."""
     panel = tuple(name for name in members if name not in judges)
     policy = Policy(quorum, grace, deadline_s)
-    preset = Preset("fusion/test", mode, panel, tuple(judges), policy, rounds, decision)
+    preset = Preset("fusion/test", mode, panel, tuple(judges), policy, rounds, decision, agreement)
     known = {name: profile(name) for name in members} | dict(profiles or {})
     return Task(preset, request, known, seed, **more), Pool(members, known)
 

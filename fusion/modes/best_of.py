@@ -9,6 +9,7 @@ from fusion.fallback import most_trusted
 from fusion.judging import blind, read_verdict, verdict_request
 from fusion.plan import AskJudge, Decision, Plan, ask_judge, convene
 from fusion.preset import Task
+from fusion.settling import settled_or
 from fusion.succession import fallen_back, replaced, unjudged, unopposed
 from fusion.values import Candidate
 
@@ -16,7 +17,7 @@ from fusion.values import Candidate
 def best_of(task: Task) -> Plan:
     """Convene the panel, then pick."""
     candidates = yield from convene(task)
-    return (yield from pick(task, candidates))
+    return (yield from settled_or(pick, task, candidates))
 
 
 def pick(task: Task, candidates: Sequence[Candidate]) -> Plan:

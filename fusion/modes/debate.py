@@ -11,8 +11,9 @@ from fusion.agreement import agree
 from fusion.judging import blind, rebuttal_request
 from fusion.modes.best_of import pick
 from fusion.modes.merge import write
-from fusion.plan import Convene, Plan, RoundResult, convene
+from fusion.plan import Convene, Plan, RoundResult, convene, settled_by_agreement
 from fusion.preset import Task
+from fusion.settling import agreed, settled_or
 
 
 def debate(task: Task) -> Plan:
@@ -20,7 +21,9 @@ def debate(task: Task) -> Plan:
     latest = {candidate.member: candidate for candidate in (yield from convene(task))}
     rounds = 0 if "rebuttals" in task.skips else task.preset.rounds
     for number in range(1, rounds + 1):
-        if len(latest) == 1 or agree(list(latest.values())):
+        candidates = list(latest.values())
+        found = agreed(task, candidates)
+        if len(latest) == 1 or (found and found.agreed) or agree(candidates):
             break
         requests = {
             member: rebuttal_request(
@@ -30,8 +33,8 @@ def debate(task: Task) -> Plan:
             )
             for member, own in latest.items()
         }
-        result = yield Convene(requests, round=number, optional=True)
+        result = yield Convene(requests, number, optional=True, settled=settled_by_agreement(task))
         assert isinstance(result, RoundResult)
         latest |= {candidate.member: candidate for candidate in result.candidates if candidate.status == "answered"}
     decide = pick if task.preset.decision == "best-of" else write
-    return (yield from decide(task, list(latest.values())))
+    return (yield from settled_or(decide, task, list(latest.values())))

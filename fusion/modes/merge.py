@@ -10,6 +10,7 @@ from fusion.judging import blind, merge_request
 from fusion.modes.best_of import pick
 from fusion.plan import AskJudge, Decision, Plan, ask_judge, convene
 from fusion.preset import Task
+from fusion.settling import settled_or
 from fusion.succession import fallen_back, replaced, unjudged, unopposed
 from fusion.values import Candidate
 
@@ -17,7 +18,7 @@ from fusion.values import Candidate
 def merge(task: Task) -> Plan:
     """Convene the panel, then write."""
     candidates = yield from convene(task)
-    return (yield from write(task, candidates))
+    return (yield from settled_or(write, task, candidates))
 
 
 def write(task: Task, candidates: Sequence[Candidate]) -> Plan:

@@ -42,6 +42,7 @@ POLICIES = st.builds(
     straggler_grace=st.sampled_from([0.0, 0.25, 0.5, 1.0, 4.0]),
     patience_at=ticks().map(STARTS_AT.__add__),
     deadline_at=ticks(1).map(STARTS_AT.__add__),
+    settled=st.sampled_from([None, lambda answered, running: len(answered) > running]),
 )
 
 
@@ -118,6 +119,9 @@ class Checked:
             if self.answers == policy.quorum:
                 grace_ends_at = event.at + policy.straggler_grace * (event.at - STARTS_AT)
                 self.close_at = min(policy.deadline_at, grace_ends_at, policy.patience_at)
+        quorum_in = isinstance(event, Answered) and self.answers >= policy.quorum
+        if quorum_in and policy.settled is not None and self.answers > running:
+            return True
         return running == 0 or self.answers + running < policy.quorum or event.at >= self.close_at
 
     def _obey(self, commands: list[Command], at: float) -> None:

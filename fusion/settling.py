@@ -1,0 +1,30 @@
+"""Decisions that need no judge model, because enough candidates say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from fusion.agreement import agreement
+from fusion.plan import Decision, Plan
+from fusion.preset import Task
+from fusion.values import Agreement, Candidate
+
+Decide = Callable[[Task, Sequence[Candidate]], Plan]
+
+
+def agreed(task: Task, candidates: Sequence[Candidate]) -> Agreement | None:
+    """Whether the candidates agree, by the preset's own rule; None when they were not compared."""
+    preset = task.preset
+    return agreement(candidates, preset.agreement, preset.policy.quorum_of(len(preset.panel)))
+
+
+def settled_or(decide: Decide, task: Task, candidates: Sequence[Candidate]) -> Plan:
+    """The answer that enough of the candidates agree on, as the most trusted of them gave it; or else what `decide`
+    makes of all of them."""
+    found = agreed(task, candidates)
+    if found is None or not found.agreed:
+        return replace((yield from decide(task, candidates)), agreement=found)
+    spokesman = next(candidate for candidate in candidates if candidate.member in found.members)
+    assert spokesman.completion is not None
+    return Decision(spokesman.completion, agreement=found)
