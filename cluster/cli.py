@@ -203,6 +203,10 @@ def _outline(file: Path, config: ClusterConfig) -> Tree:
         quorum = preset.policy.quorum_of(len(preset.panel))
         panel, judges = ", ".join(preset.panel), ", then ".join(preset.judges)
         presets.add(f"{name}: {preset.mode} of {panel}, quorum {quorum}, judged by {judges}")
+    if config.traces is not None:
+        tree.add(f"requests are recorded in {config.traces.path}, content: {config.traces.content}")
+    if config.tracing is not None:
+        tree.add(f"spans go to {config.tracing.endpoint}{', with content' if config.tracing.content else ''}")
     return tree
 
 
