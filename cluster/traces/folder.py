@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from deployments.traces.settings import is_local
 
 Row = dict[str, Any]
 
+_A_DAY = timedelta(days=1)
 _MAX_ROWS = 1024
 _NOTHING: Row = dict.fromkeys(SCHEMA.names)
 
@@ -36,13 +37,14 @@ class Wanted:
     outcome: str | None = None
 
     def may_be_in(self, file: str) -> bool:
-        """Whether a file is of one of the days, as far as its path tells."""
+        """Whether a file can hold one of the days' requests, as far as its path tells. It is of the day on which they
+        ended, which can be the one after."""
         _, found, rest = file.rpartition("day=")
         try:
             day = date.fromisoformat(rest[:10]) if found else None
         except ValueError:
             day = None
-        return day is None or ((self.since or day) <= day <= (self.until or day))
+        return day is None or (self.since or day) <= day <= (self.until or day) + _A_DAY
 
     def matches(self, row: Row) -> bool:
         day = row["arrived_at"].date()

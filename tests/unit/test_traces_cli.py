@@ -74,6 +74,15 @@ async def test_requests_are_listed_newest_first_and_filtered(traces: Path) -> No
     assert "It is four." not in listed.stdout  # a list needs no content, and reads none
 
 
+async def test_a_request_that_ended_after_midnight_is_one_of_the_day_on_which_it_came(tmp_path: Path) -> None:
+    file = recorded(tmp_path, [await fused_request(name="late", arrived_at=NOON + DAY_S / 2 - 1)])
+    target = tmp_path / "day=2025-11-26" / file.name
+    target.parent.mkdir()
+    file.rename(target)
+    assert ids(run("traces", "ls", "--traces", tmp_path, "--json", "--day", "2025-11-25")) == ["late"]
+    assert ids(run("traces", "ls", "--traces", tmp_path, "--json", "--day", "2025-11-26")) == []
+
+
 async def test_one_request_is_shown_by_the_beginning_of_its_id(traces: Path) -> None:
     shown = run("traces", "show", "aaa-1", "--traces", traces).stdout
     for part in ("It is four.", "no connection", "ada won by judge's verdict", "What is two and two?"):
