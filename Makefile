@@ -18,7 +18,7 @@ CONFIG_PORT = $(if $(CONFIG),$(shell grep -oE '\bport: *[0-9]+' $(CONFIG) 2>/dev
 TORCH_CPU := $(shell sed -n 's/^\(torch==.*\)/\1/p' requirements/cpu.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format k8s lock clean free-port .venv
+.PHONY: help serve test check simulate format k8s lock clean free-port .venv
 
 help: ## What can be made
 	@sed -n 's/^\([a-z.-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -39,6 +39,9 @@ check: $(STAMP) ## The fast part: lint, types, import contract, unit tests
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/pytest tests/unit
+
+simulate: $(STAMP) ## The scaling policies at up to 50,000 requests a second, simulated, into docs/autoscaling.md
+	$(BIN)/python -m tests.simulation
 
 format: $(STAMP) ## Format the code
 	$(BIN)/ruff check --fix .

@@ -14,7 +14,7 @@ from rich.tree import Tree
 
 from cluster import rejudge_cli, traces_cli
 from cluster.config import ClusterConfig
-from cluster.config_file import EMBEDDED, ConfigError, check_carriable, check_secrets, load
+from cluster.config_file import ConfigError, check_carriable, check_secrets, load, named
 from cluster.kubernetes import RAY_SERVICE, ray_service_patch
 
 EXIT_FAILED = 1
@@ -39,7 +39,13 @@ app.command(epilog="Example: fusion report --traces traces --since 2026-01-01 -o
 _progress = Console(stderr=True, highlight=False, emoji=False)
 
 ConfigFile = Annotated[
-    Path | None, typer.Option("--config", "-c", metavar="FILE", help="Configuration; the embedded one by default.")
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        help="Configuration, or the name of one that comes along, such as mixtral-8x22b; the embedded one by default.",
+    ),
 ]
 Url = Annotated[str, typer.Option(help="Where the service is.")]
 KeyEnv = Annotated[
@@ -74,7 +80,7 @@ def serve(
     from cluster.smollm2 import ModelUnavailable
 
     try:
-        signum = serve_until_signal(config or EMBEDDED, host, port, address, _report)
+        signum = serve_until_signal(named(config), host, port, address, _report)
     except ConfigError as error:
         _fail(str(error), EXIT_BAD_CONFIG)
     except PortInUse as error:
@@ -146,7 +152,7 @@ def check(
     configured; [bold]-[/bold] is what could not be found out. The exit code is 1 when one does not answer; not to
     stream or to take tools is shown, and is no failure. Engines of your own are not asked: serve starts them.
     """
-    file = config or EMBEDDED
+    file = named(config)
     try:
         loaded = load(file)
         check_secrets(file, loaded, os.environ)
@@ -191,6 +197,60 @@ def render(
     typer.echo(ray_service_patch(loaded, name), nl=False)
 
 
+@app.command(epilog="Example: fusion plan -c mixtral-8x22b --rps 2 --gpu-hour-usd 2.50")
+def plan(
+    config: ConfigFile = None,
+    rps: Annotated[float | None, typer.Option(min=0, help="Fused requests a second; 1 where others are given.")] = None,
+    prompt_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of a request; 1000 if not given.")] = None,
+    output_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of an answer; 300 if not given.")] = None,
+    preset: Annotated[
+        str | None, typer.Option("--preset", "-p", metavar="ID", help="What is asked; the default preset if not given.")
+    ] = None,
+    gpu: Annotated[
+        str | None, typer.Option(metavar="TYPE", help="What GPU an accelerator is that is only called gpu.")
+    ] = None,
+    gpus_per_node: Annotated[int | None, typer.Option(min=1, help="GPUs of a node; 8 for most types.")] = None,
+    gpu_memory_gib: Annotated[
+        float | None, typer.Option(min=1, metavar="GIB", help="Memory of a GPU, where a type has several.")
+    ] = None,
+    gpu_hour_usd: Annotated[
+        list[str], typer.Option(metavar="PRICE", help="Price of a GPU-hour: 2.50, or H100=2.50 for one type.")
+    ] = [],  # noqa: B006
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+) -> None:
+    """Say what a configuration needs before anyone buys it.
+
+    Memory is counted as vLLM counts it, from the model's own config.json: a folder's, that of a model known here, or
+    the model hub's. With a load ([bold]--rps[/bold], [bold]--prompt-tokens[/bold], [bold]--output-tokens[/bold]) the
+    replicas follow from it, by an estimate of their speed. Nothing is started.
+
+    The exit code is 1 when the plan cannot be; the reason is given, and what is nearest to it that can.
+    """
+    from cluster import plan_report as report
+    from cluster.load import Load
+    from cluster.plan import Hardware
+    from cluster.plan import plan as plan_of
+
+    file = named(config)
+    load_of = Load(rps or 1, prompt_tokens or 1000, output_tokens or 300, preset)
+    given = None if rps is prompt_tokens is output_tokens is preset is None else load_of
+    try:
+        hardware = Hardware(gpu, gpus_per_node, gpu_memory_gib, report.prices_from(gpu_hour_usd))
+        planned = plan_of(load(file), given, hardware)
+    except ConfigError as error:
+        _fail(str(error), EXIT_BAD_CONFIG)
+    except ValueError as error:
+        _fail(str(error), EXIT_BAD_CONFIG)
+    if as_json:
+        typer.echo(report.as_json(planned, given))
+    else:
+        console = Console()
+        for part in report.as_tables(planned, given):
+            console.print(part)
+    if planned.refusals:
+        _fail(report.refused(planned), EXIT_FAILED)
+
+
 def _outline(file: Path, config: ClusterConfig) -> Tree:
     profiles = config.profiles()
     tree = Tree(f"[bold]{file}[/bold] is good")
@@ -203,10 +263,6 @@ def _outline(file: Path, config: ClusterConfig) -> Tree:
         quorum = preset.policy.quorum_of(len(preset.panel))
         panel, judges = ", ".join(preset.panel), ", then ".join(preset.judges)
         presets.add(f"{name}: {preset.mode} of {panel}, quorum {quorum}, judged by {judges}")
-    if config.traces is not None:
-        tree.add(f"requests are recorded in {config.traces.path}, content: {config.traces.content}")
-    if config.tracing is not None:
-        tree.add(f"spans go to {config.tracing.endpoint}{', with content' if config.tracing.content else ''}")
     return tree
 
 

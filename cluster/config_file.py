@@ -16,8 +16,22 @@ from pydantic import BaseModel, ValidationError
 from cluster.config import ClusterConfig, Location, RemoteBackendConfig
 from cluster.kubernetes import obstacles
 
-EMBEDDED = Path(__file__).parent / "presets" / "embedded.yaml"
+_SHIPPED = Path(__file__).parent / "presets"
+
+EMBEDDED = _SHIPPED / "embedded.yaml"
 """The configuration that needs neither a GPU nor a key."""
+
+
+def shipped() -> dict[str, Path]:
+    """The configurations that come along, by the name that stands for each."""
+    return {file.stem: file for file in sorted(_SHIPPED.glob("*.yaml"))}
+
+
+def named(name: Path | None) -> Path:
+    """The file that a configuration's name means: a path, or one that comes along; the embedded one without a name."""
+    if name is None:
+        return EMBEDDED
+    return name if name.exists() else shipped().get(str(name), name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +160,7 @@ def _read(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        message = "there is no such file"
+        message = f"there is no such file; the names that need none are {', '.join(shipped())}"
     except IsADirectoryError:
         message = "this is a directory, not a file"
     except UnicodeDecodeError:

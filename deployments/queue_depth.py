@@ -21,6 +21,7 @@ QUEUED = "fusion_queued"
 
 _WANTED = "wanted"
 _STEPPED_DOWN_AT = "stepped_down_at"
+_STEPPED_UP_AT = "stepped_up_at"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +38,15 @@ class Load:
 class QueueDepthSettings:
     """Each replica should have `target` calls under way or waiting, and the queue should be gone in `drain_s`.
 
-    A step up at most doubles the replicas that run, or adds `least_step` of them. A step down takes away a tenth, at
-    least one, every `down_every_s`, and not below what was wanted at any time in the last `down_after_s`.
+    A step up at most doubles the replicas that are aimed at, or adds `least_step` to them, every `up_every_s`: it does
+    not wait for those that start, which may take minutes. A step down takes away a tenth, at least one, every
+    `down_every_s`, and not below what was wanted at any time in the last `down_after_s`.
     """
 
     target: float
     drain_s: float = 1.0
     least_step: int = 4
+    up_every_s: float = 1.0
     down_after_s: float = DOWN_AFTER_S
     down_every_s: float = 5.0
 
@@ -62,14 +65,13 @@ def wanted(load: Load, settings: QueueDepthSettings) -> int:
 
 
 def decide(
-    load: Load, running: int, target: int, now: float, state: Mapping[str, Any], settings: QueueDepthSettings
+    load: Load, target: int, now: float, state: Mapping[str, Any], settings: QueueDepthSettings
 ) -> tuple[int, dict[str, Any]]:
     """The number of replicas to aim at, and what to remember for the next decision.
 
     Args:
         load: of the whole deployment.
-        running: replicas that run now.
-        target: replicas that are aimed at now.
+        target: replicas that are aimed at now, whether they run yet or not.
         now: seconds, on any clock that only goes forward.
         state: what the last decision returned; empty at first.
         settings: the policy's settings.
@@ -77,17 +79,17 @@ def decide(
     now_wanted = wanted(load, settings)
     history = _with(state.get(_WANTED, ()), now, now_wanted, settings.down_after_s)
     stepped_down_at: float = state.get(_STEPPED_DOWN_AT, now - settings.down_every_s)
-    most = running + max(running, settings.least_step)
+    stepped_up_at: float = state.get(_STEPPED_UP_AT, now - settings.up_every_s)
     floor = max(count for _, count in history)
+    decision = target
     if now_wanted > target:
-        # What starts already is aimed at still, however few run yet.
-        decision = max(target, min(now_wanted, most))
+        if now - stepped_up_at >= settings.up_every_s:
+            decision = min(now_wanted, target + max(target, settings.least_step))
+            stepped_up_at = now
     elif floor < target and now - stepped_down_at >= settings.down_every_s:
         decision = max(floor, target - max(1, target // 10))
         stepped_down_at = now
-    else:
-        decision = target
-    return decision, {_WANTED: history, _STEPPED_DOWN_AT: stepped_down_at}
+    return decision, {_WANTED: history, _STEPPED_DOWN_AT: stepped_down_at, _STEPPED_UP_AT: stepped_up_at}
 
 
 def _with(
@@ -102,7 +104,6 @@ def _with(
 class _Context(Protocol):
     """What is used of `ray.serve.config.AutoscalingContext`."""
 
-    current_num_replicas: int
     target_num_replicas: int
     current_time: float
     policy_state: dict[str, Any]
@@ -128,9 +129,7 @@ class QueueDepthPolicy:
             queued=queued,
             duration_s=max(told.get(DURATION, {}).values(), default=None),
         )
-        return decide(
-            load, ctx.current_num_replicas, ctx.target_num_replicas, ctx.current_time, ctx.policy_state, self._settings
-        )
+        return decide(load, ctx.target_num_replicas, ctx.current_time, ctx.policy_state, self._settings)
 
 
 def autoscaling_config(

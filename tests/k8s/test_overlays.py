@@ -24,6 +24,7 @@ from cluster.config import ClusterConfig, VllmBackendConfig
 from cluster.config_file import load
 from cluster.kubernetes import ray_service_patch
 from cluster.lifecycle import _environment
+from cluster.plan import plan
 from tests.k8s.conftest import ROOT, Manifest, pods
 
 KUBERNETES = "1.32"
@@ -184,6 +185,20 @@ def test_workers_have_the_gpus_that_an_engine_takes(overlay: Path, service: Mani
         assert hosts * gpus == shards
         assert engine.engine["tensor_parallel_size"] <= gpus, "a tensor's shards are on one node"
         assert (group["minReplicas"], group["maxReplicas"]) == (engine.replicas.min, engine.replicas.max)
+
+
+def test_workers_have_what_a_plan_says_that_a_replica_takes(overlay: Path, service: Manifest) -> None:
+    groups = {group["groupName"]: group for group in service["spec"]["rayClusterConfig"]["workerGroupSpecs"]}
+    for deployment in plan(load(overlay / "fusion.yaml")).deployments:
+        needs = deployment.replica
+        group = groups[needs.gpu.lower() if needs.gpu else "io"]
+        hosts = group.get("numOfHosts", 1)
+        (container,) = group["template"]["spec"]["containers"]
+        requests = container["resources"]["requests"]
+        assert hosts == needs.nodes or not needs.gpus
+        assert hosts * int(requests.get("nvidia.com/gpu", 0)) >= needs.gpus
+        assert hosts * float(requests["cpu"]) >= needs.cpus
+        assert hosts * int(requests["memory"].removesuffix("Gi")) >= needs.memory_gib
 
 
 @pytest.mark.parametrize("name", ["redis", "monitoring"])

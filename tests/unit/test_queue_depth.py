@@ -41,7 +41,7 @@ class Fleet:
         history: list[int] = []
         for _ in range(seconds):
             load = Load(running=calls, queued=0)
-            target, self.state = decide(load, self.replicas, self.replicas, self.now, self.state, self.settings)
+            target, self.state = decide(load, self.replicas, self.now, self.state, self.settings)
             self.replicas = max(1, target)
             self.now += 1
             history.append(self.replicas)
@@ -76,9 +76,18 @@ def test_a_burst_is_met_at_once_in_steps_that_double() -> None:
     assert Fleet().under(200, 5) == [5, 10, 20, 40, 50]
 
 
-def test_what_starts_is_aimed_at_still() -> None:
-    target, _ = decide(Load(200, 0), running=1, target=5, now=1.0, state={}, settings=SETTINGS)
-    assert target == 5
+def test_a_step_up_does_not_wait_for_replicas_that_start_but_for_its_time() -> None:
+    """Were it bound to what runs, a start of minutes would be waited for at every doubling."""
+    target, state, targets = 1, dict[str, Any](), list[int]()
+    for tick in range(9):
+        target, state = decide(Load(200, 0), target, tick / 2, state, SETTINGS)
+        targets.append(target)
+    assert targets == [5, 5, 10, 10, 20, 20, 40, 40, 50]
+
+
+def test_a_step_up_never_lowers_what_is_aimed_at() -> None:
+    assert decide(Load(200, 0), 80, 0.0, {}, SETTINGS)[0] >= 50
+    assert decide(Load(200, 0), 50, 0.0, {}, SETTINGS)[0] == 50
 
 
 def test_it_goes_down_slowly_and_late() -> None:
@@ -131,7 +140,6 @@ class Context:
     total_num_requests: float
     total_queued_requests: float
     aggregated_metrics: dict[str, dict[str, float]] | None = None
-    current_num_replicas: int = 4
     target_num_replicas: int = 4
     current_time: float = 0.0
     policy_state: dict[str, Any] = field(default_factory=dict[str, Any])

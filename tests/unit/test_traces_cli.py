@@ -191,15 +191,6 @@ def test_what_a_replica_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert (settings.keep.days, settings.config_hash) == (3, config.fingerprint)
 
 
-def test_check_says_what_is_kept_and_sent(tmp_path: Path) -> None:
-    file = tmp_path / "config.yaml"
-    tracing = {"endpoint": "http://127.0.0.1:4318/v1/traces", "content": True}
-    file.write_text(yaml.safe_dump({**CONFIG, "traces": {"path": "kept"}, "tracing": tracing}))
-    outline = run("check", "-c", file).stdout
-    assert "requests are recorded in kept, content: none" in outline
-    assert "spans go to http://127.0.0.1:4318/v1/traces, with content" in outline
-
-
 def test_a_configurations_fingerprint_tells_it_from_others() -> None:
     config = ClusterConfig.model_validate(CONFIG)
     same = ClusterConfig.model_validate({**CONFIG, "server": {"port": 8000}})

@@ -1,0 +1,182 @@
+"""The plan of one vLLM backend."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cluster.config import VllmBackendConfig
+from cluster.engine_memory import EngineMemory, Sharding, misfit, on_cpu, on_gpu
+from cluster.gpus import GPUS, Gpu
+from cluster.load import Load, MemberCall
+from cluster.model_shape import ModelShape, ModelUnknown, shape_of
+from cluster.plan_nearest import nearest
+from cluster.plan_values import DeploymentPlan, EnginePlan, Hardware, Refusal, ReplicaNeeds
+from cluster.throughput import speed
+
+BUSY = 0.7
+"""The part of its time that a replica is planned to be busy; above it, queues grow long."""
+
+# Allowances: a shard is a process with CUDA's libraries and pinned buffers; the replica and the engine are two more.
+_SHARD_HOST_GIB = 6.0
+_REPLICA_HOST_GIB = 4.0
+
+FindConfig = Callable[[str], Mapping[str, Any]]
+
+
+class Refused(Exception):
+    def __init__(self, where: str, reason: str, alternatives: Iterable[str] = ()) -> None:
+        self.refusal = Refusal(where, reason, tuple(alternatives))
+        super().__init__(self.refusal)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineToPlan:
+    """One vLLM backend under plan."""
+
+    name: str
+    backend: VllmBackendConfig
+    calls: list[MemberCall]
+    load: Load | None
+    hardware: Hardware
+    find: FindConfig
+
+    @property
+    def where(self) -> str:
+        return f"backends.{self.name}"
+
+    @property
+    def gpu(self) -> Gpu | None:
+        """The card, None on CPUs."""
+        wanted = self.backend.accelerator
+        if wanted == "cpu":
+            return None
+        kind = (self.hardware.gpu or "") if wanted == "gpu" else wanted
+        known = GPUS.get(kind)
+        memory = self.hardware.gpu_memory_gib
+        if known is None:
+            reason = "the GPU's type is not said" if wanted == "gpu" and not kind else f"the GPU {kind} is not known"
+            raise Refused(f"{self.where}.accelerator", f"{reason}; known are {', '.join(GPUS)}")
+        per_node = self.hardware.gpus_per_node or known.gpus_per_node
+        return Gpu(
+            known.name, memory or known.memory_gib, known.bandwidth_gb_s, known.bf16_tflops, known.fp8_tflops, per_node
+        )
+
+    def plan(self) -> EnginePlan:
+        gpu, engine = self.gpu, self.backend.engine
+        try:
+            shape = shape_of(self.find(self.backend.model), engine)
+        except ModelUnknown as error:
+            raise Refused(f"{self.where}.model", str(error)) from None
+        sharding = Sharding.of(engine)
+        longest = max((call.input_tokens + call.output_tokens for call in self.calls), default=shape.max_len)
+        if longest > shape.max_len:
+            reason = f"the load's longest call has {longest} tokens, and the engine takes {shape.max_len}"
+            raise Refused(f"{self.where}.engine.max_model_len", reason, [f"max_model_len: {longest}"])
+        if reason := misfit(shape, sharding):
+            raise Refused(f"{self.where}.engine", reason, nearest(shape, engine, gpu) if gpu else ())
+        if gpu is None:
+            memory = on_cpu(shape, engine, self.backend.env)
+        else:
+            self._check_nodes(sharding, gpu)
+            memory = on_gpu(shape, engine, gpu)
+        if memory.longest < shape.max_len:
+            raise Refused(self.where, _too_little(memory, shape, gpu), nearest(shape, engine, gpu) if gpu else ())
+        sequences = min(memory.sequences(longest), memory.max_batch)
+        if gpu is None or not self.calls:
+            return EnginePlan(self.name, self.backend.model, shape, sharding, memory, longest, sequences)
+        batch = min(sequences, self.backend.replicas.target_ongoing)
+        context = sum(call.times * (call.input_tokens + call.output_tokens / 2) for call in self.calls)
+        estimate = speed(shape, sharding, gpu, memory, batch, context / sum(call.times for call in self.calls))
+        busy_s = sum(call.times * estimate.busy_s(call.input_tokens, call.output_tokens) for call in self.calls)
+        return EnginePlan(
+            self.name, self.backend.model, shape, sharding, memory, longest, sequences, estimate, BUSY / busy_s
+        )
+
+    def _check_nodes(self, sharding: Sharding, gpu: Gpu) -> None:
+        if self.backend.placement.strategy == "STRICT_PACK" and sharding.shards > gpu.gpus_per_node:
+            reason = f"STRICT_PACK wants {sharding.shards} GPUs in one node, and a node has {gpu.gpus_per_node}"
+            wanted = [f"tensor_parallel_size: {gpu.gpus_per_node}, pipeline_parallel_size: 1", "strategy: PACK"]
+            raise Refused(f"{self.where}.placement.strategy", reason, wanted)
+
+    def deployment(self, planned: EnginePlan) -> DeploymentPlan:
+        gpu, shards = self.gpu, planned.sharding.shards
+        replicas = self.backend.replicas
+        needed = replicas.min
+        if self.load and planned.requests_per_s:
+            needed = max(needed, math.ceil(self.load.rps / planned.requests_per_s - 1e-9))
+        spread = self.backend.placement.strategy == "STRICT_SPREAD"
+        if gpu is None:
+            memory_gib = shards * planned.memory.budget_gib + 1
+            needs = ReplicaNeeds(cpus=shards, memory_gib=memory_gib, nodes=shards if spread else 1)
+            return DeploymentPlan(f"vllm:{self.name}", needs, replicas.min, replicas.max, needed, needs.nodes)
+        needs = ReplicaNeeds(
+            gpus=shards,
+            gpu=gpu.name,
+            cpus=shards + 2,
+            memory_gib=_REPLICA_HOST_GIB + shards * _SHARD_HOST_GIB,
+            nodes=shards if spread else math.ceil(shards / gpu.gpus_per_node),
+        )
+        prices = self.hardware.gpu_hour_usd
+        price = prices.get(gpu.name, prices.get(""))
+        return DeploymentPlan(
+            f"vllm:{self.name}",
+            needs,
+            replicas.min,
+            replicas.max,
+            needed,
+            _nodes(needed, shards, needs.nodes, gpu.gpus_per_node),
+            None if price is None else needed * shards * price,
+        )
+
+    def overload(self, deployment: DeploymentPlan, planned: EnginePlan) -> list[Refusal]:
+        """A load that takes more replicas than there may be."""
+        most = deployment.max_replicas
+        if deployment.replicas <= most or not planned.requests_per_s:
+            return []
+        served = most * planned.requests_per_s
+        reason = (
+            f"{self.load.rps if self.load else 0:g} fused requests a second take {deployment.replicas} replicas, and "
+            f"there may be {most}, which serve about {served:.2g}"
+        )
+        return [Refusal(f"{self.where}.replicas.max", reason, (f"max: {deployment.replicas}", f"--rps {served:.2g}"))]
+
+    def notes(self, planned: EnginePlan) -> list[str]:
+        found: list[str] = []
+        gpu, sharding, wanted = self.gpu, planned.sharding, self.backend.replicas.target_ongoing
+        if wanted > planned.sequences:
+            found.append(
+                f"{self.where}.replicas.target_ongoing is {wanted}, and {planned.sequences} sequences of "
+                f"{planned.sequence_tokens} tokens fit at once: the others wait in the engine"
+            )
+        if gpu and sharding.tensor > gpu.gpus_per_node:
+            found.append(
+                f"{self.where}: tensor_parallel_size {sharding.tensor} crosses nodes of {gpu.gpus_per_node} GPUs, "
+                "where each layer waits for the network; the estimate does not count that"
+            )
+        if self.backend.accelerator == "A100":
+            found.append(f"{self.where}: Ray calls cards of 40 and of 80 GB A100; this is planned with 40")
+        return found
+
+
+def _too_little(memory: EngineMemory, shape: ModelShape, gpu: Gpu | None) -> str:
+    held = memory.weights_gib + memory.activations_gib + memory.runtime_gib
+    where = "a shard" if gpu is None else f"a {gpu.name}"
+    if held >= memory.budget_gib:
+        return (
+            f"the weights do not fit: {where} has {memory.budget_gib:.1f} GiB to give, and {memory.weights_gib:.1f} of "
+            f"weights with {memory.activations_gib + memory.runtime_gib:.1f} for computing are {held:.1f}"
+        )
+    return (
+        f"no sequence of max_model_len {shape.max_len} fits: {memory.kv_cache_gib:.1f} GiB are left for the KV cache, "
+        f"which hold {memory.longest} tokens"
+    )
+
+
+def _nodes(replicas: int, shards: int, nodes_each: int, gpus_per_node: int) -> int:
+    """Nodes for all replicas: several share one where they fit."""
+    if nodes_each > 1:
+        return replicas * nodes_each
+    return math.ceil(replicas / max(1, gpus_per_node // shards))
