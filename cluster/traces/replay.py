@@ -12,7 +12,7 @@ from deployments.chat_request import parse_chat
 from deployments.traces.fused_request import Account, JudgeCall
 from fusion.errors import MemberError, MemberTimeout, MemberUnavailable
 from fusion.member import Emit, Member, MemberProfile
-from fusion.preset import Policy, Pool, Preset, Task
+from fusion.preset import AgreementPolicy, Policy, Pool, Preset, Task
 from fusion.runner import fuse
 from fusion.values import Call, Completion, Fused, Message, Mode, ToolCall, Usage
 
@@ -66,6 +66,8 @@ async def replay(row: Row, judge: NewJudge) -> Replayed:
         Policy(sum(each["status"] == "answered" for each in opening), 0.0, judge.timeout_s),
         rounds=max(each["round"] for each in row["candidates"]),
         decision=row["decision"] or "merge",
+        # It is the judge that is in question, so it is asked whether the candidates agree or not.
+        agreement=AgreementPolicy(short=False, long=None),
     )
     profiles = {
         member: MemberProfile(member, candidates[0]["backend"] or "", candidates[0]["model"] or member)

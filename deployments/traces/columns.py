@@ -168,6 +168,9 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "dropped", _NAMES, "parts of the plan that no time was left for", lambda request: _fused(request, "dropped")
     ),
+    Column(
+        "agreed", _NAMES, "the members that said the same, so that no judge was asked", lambda request: _agreed(request)
+    ),
     *_failure("why there is no answer", lambda request: request.error),
     Column("judge", _TEXT, "the judge model that decided", lambda request: _fused(request, "judge")),
     Column("winner", _TEXT, "the verdict's", lambda request: getattr(_fused(request, "verdict"), "winner", None)),
@@ -242,6 +245,11 @@ def _asked(request: FusedRequest) -> str:
 
 def _fused(request: FusedRequest, name: str) -> Any:
     return getattr(request.fused, name, None)
+
+
+def _agreed(request: FusedRequest) -> tuple[str, ...] | None:
+    agreement = _fused(request, "agreement")
+    return agreement.members if agreement and agreement.agreed else None
 
 
 def _timing(request: FusedRequest, name: str) -> float | None:
