@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any, cast
 
-from ray.exceptions import RayError
+from grpc import RpcError
+from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException, RequestCancelledError
 from ray.serve.handle import DeploymentHandle
 
@@ -14,11 +16,15 @@ from fusion.errors import MalformedReply, MemberError, MemberOverloaded, MemberU
 from fusion.member import Emit
 from fusion.values import Call, Completion, Delta
 
+_DIED = (RayActorError, RpcError)
+"""What a call ends with when the replica that had it is gone: by Ray, or by the connection that Serve had to it."""
+
 
 class HandleMember:
     """The members of one backend, reached through the handle of the deployment that wraps them.
 
-    A call crosses as one item each way unless someone is watching tokens.
+    A call crosses as one item each way unless someone is watching tokens. When the replica that has it dies, the call
+    goes to another one, once, unless a part of the answer is out already.
     """
 
     def __init__(self, handle: DeploymentHandle[Any]) -> None:
@@ -27,9 +33,14 @@ class HandleMember:
         self._status: Any = handle.options(method_name="status")
 
     async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
+        ends_at = asyncio.get_running_loop().time() + call.timeout_s
         try:
-            outcome = await (self._ask(call) if emit is None else self._watch(call, emit))
-        except (RayError, RayServeException, RequestCancelledError) as error:
+            try:
+                outcome = await self._outcome(call, emit)
+            except _DIED:
+                left_s = ends_at - asyncio.get_running_loop().time()
+                outcome = await self._outcome(replace(call, timeout_s=left_s), emit)
+        except (RayError, RayServeException, RequestCancelledError, RpcError) as error:
             raise member_error_from(error, call.member) from error
         if isinstance(outcome, MemberError):
             raise outcome
@@ -48,6 +59,9 @@ class HandleMember:
         except (RayError, RayServeException, RequestCancelledError):
             return ReplicaStatus(ready=False)
 
+    async def _outcome(self, call: Call, emit: Emit | None) -> object:
+        return await (self._ask(call) if emit is None else self._watch(call, emit))
+
     async def _ask(self, call: Call) -> object:
         response = self._asking.remote(call)
         try:
@@ -59,9 +73,11 @@ class HandleMember:
     async def _watch(self, call: Call, emit: Emit) -> object:
         response = self._watching.remote(call)
         outcome: object = None
+        emitted = False
         try:
             async for item in response:
                 if isinstance(item, tuple):
+                    emitted = True
                     for delta in cast("tuple[Delta, ...]", item):
                         emit(delta)
                 else:
@@ -69,6 +85,10 @@ class HandleMember:
         except asyncio.CancelledError:
             response.cancel()
             raise
+        except _DIED as error:
+            if not emitted:
+                raise
+            raise member_error_from(error, call.member) from error
         return outcome
 
 
