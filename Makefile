@@ -18,7 +18,7 @@ CONFIG_PORT = $(if $(CONFIG),$(shell grep -oE '\bport: *[0-9]+' $(CONFIG) 2>/dev
 TORCH_CPU := $(shell sed -n 's/^\(torch==.*\)/\1/p' requirements/cpu.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check simulate format k8s lock clean free-port .venv
+.PHONY: help serve test check bench simulate format k8s lock clean free-port .venv
 
 help: ## What can be made
 	@sed -n 's/^\([a-z.-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -31,6 +31,7 @@ serve: free-port $(STAMP) ## Serve, in the foreground: make serve [PORT=8123] [H
 test: check ## Everything that is checked
 	$(BIN)/pytest -n auto tests/remote tests/faults tests/k8s
 	$(BIN)/pytest tests/serve
+	$(BIN)/pytest tests/benchmarks
 	$(BIN)/pytest tests/vllm
 
 check: $(STAMP) ## The fast part: lint, types, import contract, unit tests
@@ -42,6 +43,8 @@ check: $(STAMP) ## The fast part: lint, types, import contract, unit tests
 
 simulate: $(STAMP) ## The scaling policies at up to 50,000 requests a second, simulated, into docs/autoscaling.md
 	$(BIN)/python -m tests.simulation
+bench: $(STAMP) ## Measure everyone who fuses on the same work, half an hour: make bench [BENCH="--rounds 1"]
+	$(BIN)/python -m tests.benchmarks $(BENCH)
 
 format: $(STAMP) ## Format the code
 	$(BIN)/ruff check --fix .

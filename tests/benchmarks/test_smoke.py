@@ -1,0 +1,80 @@
+"""The benchmark itself, for some seconds: this project and the floor, every answer right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tests.benchmarks import report
+from tests.benchmarks.contenders import FLOOR, FUSION, Contender, running, upstream
+from tests.benchmarks.figures import ADDED, PER_S, Run, compared, values
+from tests.benchmarks.load import is_right
+from tests.benchmarks.measure import measure
+from tests.benchmarks.upstream import fused
+from tests.benchmarks.work import WORKS, Work
+
+_SHORT = [
+    replace(work, for_s=None if work.for_s is None else 1.0, clients=min(work.clients, 64))
+    for work in WORKS
+    if work.name != "1000 in flight"
+] + [Work("1000 in flight", "fixed", 64, None)]
+
+
+@pytest.fixture(scope="module")
+def upstream_url() -> Iterator[str]:
+    with upstream() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def runs(upstream_url: str, tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+    found: list[Run] = []
+    for contender in (FUSION, replace(FLOOR, environment=None)):
+        found += _turn(contender, upstream_url, tmp_path_factory.mktemp("bench"))
+    return found
+
+
+def _turn(contender: Contender, url: str, folder: Path) -> list[Run]:
+    with running(contender, url, folder) as started:
+        return [Run(1, contender.name, work.name, measure(started, contender.model(work), work)) for work in _SHORT]
+
+
+def test_everyone_answers_and_every_answer_is_right(runs: list[Run]) -> None:
+    for run in runs:
+        assert (run.measured.wrong, run.measured.failures) == (0, {}), run
+        assert run.measured.right >= 1, run
+
+
+def test_figures_are_read_off(runs: list[Run]) -> None:
+    added = values(runs, ADDED, FUSION.name)[1]
+    assert 0 < added < 1000
+    ratio = compared(runs, PER_S, FLOOR.name)
+    assert ratio is not None
+    assert ratio.median > 0
+    ours = next(run.measured for run in runs if run.contender == FUSION.name and run.work == PER_S.work)
+    assert ours.cpu_ms["judge replica"] > 0
+    assert ours.cpu_ms["member replicas"] > 0
+
+
+def test_the_report(runs: list[Run], tmp_path: Path) -> None:
+    console = Console(width=160, record=True)
+    for drawn in (report.table(runs), report.targets(runs), report.where_the_time_goes(runs)):
+        console.print(drawn)
+    assert report.unanswered(runs) is None
+    assert "added latency at one client, above the floor's" in console.export_text()
+
+    report.write_json(runs, tmp_path / "bench.json")
+    report.write_png(runs, tmp_path / "bench.png")
+    assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_wrong_answer_is_told_from_a_right_one() -> None:
+    assert is_right(fused(7, ("a", "b", "c")), 7, 3)
+    assert is_right(fused(7, ("a", "c")), 7, 2)
+    assert not is_right(fused(7, ("a", "c")), 7, 3)
+    assert not is_right(fused(8, ("a", "b", "c")), 7, 3)
+    assert not is_right("Candidate of a to q=7: …", 7, 2)
