@@ -188,6 +188,8 @@ def running(contender: Contender, upstream_url: str, folder: Path) -> Generator[
             yield Running(url, list(processes.marked(mark)))
         finally:
             processes.end(mark)
+            for process in started:
+                process.wait()
 
 
 def _environment(mark: str) -> dict[str, str]:
