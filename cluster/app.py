@@ -146,6 +146,7 @@ def _remote(
         limits=limits,
         omits=omits,
         tracing=tracing,
+        max_ongoing=replicas.max_ongoing,
     )
     options = _options(f"member:{profile.name}", replicas, replicas.target_ongoing, let_in, let_in)
     return _deployment(RemoteReplica, **options).bind(settings, profile)

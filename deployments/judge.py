@@ -17,6 +17,7 @@ from deployments.handle_member import HandleMember
 from deployments.http_api import Limits, http_api, key_digest
 from deployments.member_replica import ReplicaStatus
 from deployments.metrics import Exporter
+from deployments.nearby_member import AskingNearby, member_behind
 from deployments.queue_depth import DURATION, QUEUED
 from deployments.resilience.limits import Limiter, LimitSettings
 from deployments.secrets import Secret
@@ -62,7 +63,7 @@ class Judge:
         tracing: TracingSettings | None = None,
     ) -> None:
         self.catalogue = catalogue
-        by_deployment = {handle.deployment_id: HandleMember(handle) for handle in handles.values()}
+        by_deployment = {handle.deployment_id: member_behind(handle) for handle in handles.values()}
         self._handles = {name: by_deployment[handle.deployment_id] for name, handle in handles.items()}
         self._backups = backups
         self._onlookers = _onlookers(traces, tracing)
@@ -172,7 +173,7 @@ def _onlookers(traces: TraceSettings | None, tracing: TracingSettings | None) ->
     return Onlookers(traces, tracing)
 
 
-async def _status(member: HandleMember) -> ReplicaStatus:
+async def _status(member: HandleMember | AskingNearby) -> ReplicaStatus:
     try:
         async with asyncio.timeout(READINESS_TIMEOUT_S):
             return await member.status()

@@ -11,6 +11,8 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 
+from deployments.local_server import LocalServer, listen
+from deployments.queue_depth import NEARBY
 from deployments.resilience.breaker import State
 from fusion.errors import MemberError, unexpected, whereabouts
 from fusion.member import Member, MemberProfile
@@ -40,6 +42,20 @@ class MemberReplica:
     def __init__(self, connect: Callable[[], Member], profiles: Mapping[str, MemberProfile]) -> None:
         self._member = connect()
         self._profiles = profiles
+        self._nearby: LocalServer | None = None
+
+    def listen(self, max_ongoing: int) -> None:
+        """Take calls from this machine over a socket too, `max_ongoing` at once."""
+        self._nearby = listen(self, max_ongoing)
+
+    async def close(self) -> None:
+        """End the calls that came over the socket, and take no more."""
+        if self._nearby is not None:
+            await self._nearby.close()
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Serve's hook for numbers that its autoscaling policy is given: it does not see these calls itself."""
+        return {NEARBY: float(0 if self._nearby is None else len(self._nearby.running))}
 
     async def ask(self, call: Call) -> Outcome:
         """One call, one answer in one piece."""

@@ -19,6 +19,9 @@ DOWN_AFTER_S = 60.0
 QUEUED = "fusion_queued"
 """The name under which a replica reports how many calls wait for their turn in it. To Serve they are running."""
 
+NEARBY = "fusion_nearby"
+"""The name under which a replica reports how many calls it is at that came past Serve. To Serve they are nothing."""
+
 _WANTED = "wanted"
 _STEPPED_DOWN_AT = "stepped_down_at"
 _STEPPED_UP_AT = "stepped_up_at"
@@ -125,7 +128,7 @@ class QueueDepthPolicy:
         told = ctx.aggregated_metrics or {}
         queued = max(0.0, ctx.total_queued_requests) + sum(told.get(QUEUED, {}).values())
         load = Load(
-            running=max(0.0, ctx.total_num_requests - queued),
+            running=max(0.0, ctx.total_num_requests - queued) + sum(told.get(NEARBY, {}).values()),
             queued=queued,
             duration_s=max(told.get(DURATION, {}).values(), default=None),
         )

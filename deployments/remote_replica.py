@@ -20,7 +20,7 @@ from fusion.member import Member, MemberProfile
 class RemoteSettings:
     """How a remote member is reached and what it is wrapped in. `limits` are this replica's own
     share; `omits` names the settings that the model does not take. `tracing` says where the spans of its attempts go,
-    None when they are not traced."""
+    None when they are not traced. On the short way `max_ongoing` calls are let in at once."""
 
     backend: RemoteBackend
     retries: RetrySettings
@@ -28,6 +28,7 @@ class RemoteSettings:
     limits: LimitSettings
     omits: frozenset[str] = frozenset()
     tracing: TracingSettings | None = None
+    max_ongoing: int = 256
 
 
 class RemoteReplica(MemberReplica):
@@ -37,6 +38,9 @@ class RemoteReplica(MemberReplica):
         self._resilient, member = connect(settings, profile)
         super().__init__(lambda: member, {profile.name: profile})
         Exporter({profile.name: self._resilient}).start()
+        self.listen(settings.max_ongoing)
+        # Serve awaits it when the replica is to end. On the class the interpreter would call it too, and not wait.
+        self.__del__ = self.close
 
     async def status(self) -> ReplicaStatus:
         breaker = self._resilient.breaker

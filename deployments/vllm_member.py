@@ -95,6 +95,7 @@ class VLLMReplica(LLMServer):
         await super().__init__(llm_config)
         hosts = llm_config.engine_kwargs.get("allowed_media_domains") or ()
         self._replica = MemberReplica(lambda: EngineMember(self, llm_config.model_id, image_hosts=hosts), profiles)
+        self._replica.listen(llm_config.deployment_config["max_ongoing_requests"])
 
     async def ask(self, call: Call) -> Outcome:
         return await self._replica.ask(call)
@@ -102,6 +103,14 @@ class VLLMReplica(LLMServer):
     async def watch(self, call: Call) -> AsyncGenerator[Deltas | Outcome, None]:
         async for item in self._replica.watch(call):
             yield item
+
+    async def __del__(self) -> None:
+        """Serve's hook for a replica that is to end."""
+        await self._replica.close()
+        await super().__del__()
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        return await self._replica.record_autoscaling_stats()
 
     async def status(self) -> ReplicaStatus:
         """Whether the engine lives.

@@ -69,6 +69,7 @@ class ScriptedReplica(MemberReplica):
     def __init__(self, profiles: dict[str, MemberProfile]) -> None:
         self.scripted = ScriptedMembers()
         super().__init__(lambda: self.scripted, profiles)
+        self.listen(max_ongoing=1000)
 
     async def story(self, member: str) -> dict[str, int]:
         script = self.scripted.scripts[member]

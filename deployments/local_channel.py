@@ -1,0 +1,113 @@
+"""Frames on a Unix socket, and where the sockets of a deployment's replicas are.
+
+A replica on the same machine can be asked without going through Ray: a call through a handle costs more than a
+millisecond of CPU on either side, a frame some hundredths of one (docs/decisions/0020-a-socket-on-the-same-machine.md).
+
+    judge ──► Ask, Watch: a call      ──► replica
+          ──► Cancel
+          ◄── Deltas, Outcome         ◄──
+          ◄── Refused: not here, ask through the handle
+          ◄── Closing: no more calls
+
+The folder belongs to one user and nobody else can enter it, so that what comes out of a socket was written by a process
+that could as well do anything itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import stat
+import struct
+import tempfile
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, cast
+
+import ray
+
+_HEAD = struct.Struct("<IBQ")
+MAX_FRAME_BYTES = 1 << 30
+
+
+class Kind(IntEnum):
+    """What a frame is."""
+
+    ASK = 1
+    WATCH = 2
+    CANCEL = 3
+    DELTAS = 4
+    OUTCOME = 5
+    REFUSED = 6
+    CLOSING = 7
+
+
+class Frames(asyncio.Protocol):
+    """One end of a connection. Every frame has a kind, the number of the call that it is about, and a body."""
+
+    def __init__(self) -> None:
+        self._received = bytearray()
+        self._transport: asyncio.WriteTransport | None = None
+
+    @property
+    def connected(self) -> bool:
+        return self._transport is not None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.WriteTransport", transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._transport = None
+
+    def data_received(self, data: bytes) -> None:
+        received = self._received
+        received += data
+        at = 0
+        while len(received) - at >= _HEAD.size:
+            length, kind, number = _HEAD.unpack_from(received, at)
+            if length > MAX_FRAME_BYTES:
+                return self.hang_up()
+            begins = at + _HEAD.size
+            if len(received) - begins < length:
+                break
+            at = begins + length
+            self.frame(kind, number, bytes(received[begins:at]))
+        del received[:at]
+
+    def frame(self, kind: int, number: int, body: bytes) -> None:
+        """A whole frame has come."""
+        raise NotImplementedError
+
+    def send(self, kind: Kind, number: int, body: bytes = b"") -> None:
+        """Send a frame; nothing happens when the other end is gone, which `connection_lost` tells."""
+        if self._transport is not None:
+            self._transport.write(_HEAD.pack(len(body), kind, number) + body)
+
+    def hang_up(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+
+def this_cluster() -> str:
+    """What tells the Ray cluster that this process is in from others on the machine."""
+    return cast("Any", ray.get_runtime_context()).gcs_address
+
+
+def sockets_of(cluster: str, app: str, deployment: str) -> Path | None:
+    """The folder with the sockets of a deployment's replicas on this machine, None when there cannot be one: another
+    user has taken its place, or its path is too long for a socket's."""
+    home = Path(tempfile.gettempdir()) / f"fusion-cluster-{os.geteuid()}"
+    folder = home / hashlib.sha256(f"{cluster}\n{app}\n{deployment}".encode()).hexdigest()[:16]
+    try:
+        home.mkdir(mode=0o700, exist_ok=True)
+        seen = home.lstat()
+        if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.geteuid() or seen.st_mode & 0o077:
+            return None
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError:
+        return None
+    return folder if len(os.fsencode(folder)) < _MAX_FOLDER_BYTES else None
+
+
+_MAX_FOLDER_BYTES = 80  # a socket's path has 107, and a replica's name 8

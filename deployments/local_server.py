@@ -1,0 +1,133 @@
+"""A replica's end of the sockets that it is asked through from the same machine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import pickle
+import socket
+import uuid
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any, Protocol
+
+from ray import serve
+
+from deployments.local_channel import Frames, Kind, sockets_of, this_cluster
+from fusion.values import Call
+
+
+class Asked(Protocol):
+    """What is behind the sockets: `MemberReplica`'s own two methods."""
+
+    async def ask(self, call: Call) -> Any: ...
+
+    def watch(self, call: Call) -> AsyncGenerator[Any, None]: ...
+
+
+class LocalServer:
+    """Listens in a folder for calls to a replica, and takes at most `max_ongoing` of them at once; more are refused,
+    for whoever asks can still go through the handle, where Serve has them wait."""
+
+    def __init__(self, asked: Asked, folder: Path, max_ongoing: int) -> None:
+        self.asked = asked
+        self.running: set[asyncio.Task[None]] = set()
+        self.closing = False
+        self._max_ongoing = max_ongoing
+        self.connections: set[_Connection] = set()
+        self._path = folder / uuid.uuid4().hex[:8]
+        self._server: asyncio.Server | None = None
+
+    async def open(self) -> None:
+        """Listen from now on."""
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listening.bind(str(self._path))
+        self._server = await asyncio.get_running_loop().create_unix_server(lambda: _Connection(self), sock=listening)
+
+    async def close(self) -> None:
+        """Take no more calls, and wait for those under way. Serve bounds the time that its replicas have for it."""
+        self.closing = True
+        with contextlib.suppress(FileNotFoundError):
+            self._path.unlink()
+        for connection in self.connections:
+            connection.send(Kind.CLOSING, 0)
+        if self.running:
+            await asyncio.wait(self.running)
+        if self._server is not None:
+            self._server.close()
+        for connection in [*self.connections]:
+            connection.hang_up()
+
+    @property
+    def has_room(self) -> bool:
+        return not self.closing and len(self.running) < self._max_ongoing
+
+    def came(self, connection: _Connection) -> None:
+        self.connections.add(connection)
+
+    def left(self, connection: _Connection) -> None:
+        self.connections.discard(connection)
+
+
+def listen(asked: Asked, max_ongoing: int) -> LocalServer | None:
+    """Open the sockets of the replica that this process is, in the running event loop; None where there can be none."""
+    context = serve.get_replica_context()
+    folder = sockets_of(this_cluster(), context.app_name, context.deployment)
+    if folder is None:
+        return None
+    server = LocalServer(asked, folder, max_ongoing)
+    _OPENING.add(asyncio.get_running_loop().create_task(server.open()))
+    return server
+
+
+_OPENING: set[asyncio.Task[None]] = set()
+"""Held so that they are not collected while they run."""
+
+
+class _Connection(Frames):
+    """One caller. Its calls end with it."""
+
+    def __init__(self, server: LocalServer) -> None:
+        super().__init__()
+        self._server = server
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._server.came(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._server.left(self)
+        for task in self._tasks.values():
+            task.cancel()
+
+    def frame(self, kind: int, number: int, body: bytes) -> None:
+        if kind == Kind.CANCEL:
+            if number in self._tasks:
+                self._tasks[number].cancel()
+        elif not self._server.has_room:
+            self.send(Kind.REFUSED, number)
+        else:
+            call: Call = pickle.loads(body)  # noqa: S301
+            answering = self._watched(call, number) if kind == Kind.WATCH else self._asked(call, number)
+            task = asyncio.get_running_loop().create_task(answering)
+            self._tasks[number] = task
+            self._server.running.add(task)
+            task.add_done_callback(lambda done: self._ended(number, done))
+
+    async def _asked(self, call: Call, number: int) -> None:
+        self.send(Kind.OUTCOME, number, pickle.dumps(await self._server.asked.ask(call), pickle.HIGHEST_PROTOCOL))
+
+    async def _watched(self, call: Call, number: int) -> None:
+        async with contextlib.aclosing(self._server.asked.watch(call)) as items:
+            async for item in items:
+                kind = Kind.DELTAS if isinstance(item, tuple) else Kind.OUTCOME
+                self.send(kind, number, pickle.dumps(item, pickle.HIGHEST_PROTOCOL))
+
+    def _ended(self, number: int, task: asyncio.Task[None]) -> None:
+        """A call that ended without an outcome, such as one that cancelled itself, has to be told of too."""
+        del self._tasks[number]
+        self._server.running.discard(task)
+        if task.cancelled() or task.exception() is not None:
+            self.send(Kind.OUTCOME, number, pickle.dumps(None))

@@ -1,0 +1,53 @@
+"""Members whose replicas are asked over a Unix socket where one is on this machine, and through their handle else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.serve.handle import DeploymentHandle
+
+from deployments.handle_member import HandleMember
+from deployments.local_channel import sockets_of, this_cluster
+from deployments.local_client import Gone, LocalReplicas, NotHere
+from deployments.member_replica import ReplicaStatus
+from fusion.errors import MalformedReply, MemberError, MemberUnavailable
+from fusion.member import Emit
+from fusion.values import Call, Completion
+
+
+class AskingNearby:
+    """A member that is behind a handle, asked the short way where that is possible.
+
+    When a replica ends in the middle of a call, the call goes through the handle, unless a part of the answer is out
+    already.
+    """
+
+    def __init__(self, member: HandleMember, local: LocalReplicas) -> None:
+        self._member = member
+        self._local = local
+
+    async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
+        try:
+            outcome = await self._local.ask(call, emit)
+        except NotHere:
+            return await self._member.ask(call, emit)
+        except Gone as gone:
+            if gone.emitted:
+                raise MemberUnavailable("its replica ended in mid-answer", member=call.member) from gone
+            return await self._member.ask(call, emit)
+        if isinstance(outcome, Completion):
+            return outcome
+        if isinstance(outcome, MemberError):
+            raise outcome
+        raise MalformedReply(f"a {type(outcome).__name__} instead of a completion", member=call.member)
+
+    async def status(self) -> ReplicaStatus:
+        return await self._member.status()
+
+
+def member_behind(handle: DeploymentHandle[Any]) -> HandleMember | AskingNearby:
+    """The members that a deployment serves."""
+    member = HandleMember(handle)
+    where = handle.deployment_id
+    folder = sockets_of(this_cluster(), where.app_name, where.name)
+    return member if folder is None else AskingNearby(member, LocalReplicas(folder))
