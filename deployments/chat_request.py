@@ -163,7 +163,7 @@ class FusionOptions(Body):
     quorum: Annotated[int, Field(ge=1)] | None = None
     straggler_grace: Annotated[float, Field(ge=0, strict=False)] | None = None
     deadline_s: Annotated[float, Field(gt=0, le=MAX_DEADLINE_S, strict=False)] | None = None
-    include: Sequence[Literal["candidates", "events"]] = ()
+    include: Sequence[Literal["candidates", "events", "provenance"]] = ()
 
 
 _Number = Annotated[float, Field(strict=False)]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from pydantic_core import to_json
 
+from fusion.assembly import Assembly
 from fusion.errors import (
     BreakerOpen,
     FusionError,
@@ -18,9 +19,11 @@ from fusion.errors import (
     MemberOverloaded,
     MemberRejected,
     NoQuorum,
+    NoValidAnswer,
     UnknownModel,
 )
 from fusion.progress import CandidateEnded, CandidateGrew, JudgeAsked, PanelConvened, Progress
+from fusion.provenance import provenance
 from fusion.values import Agreement, Candidate, Completion, Delta, Fused, ToolCallDelta, Usage, Verdict
 
 DONE = b"data: [DONE]\n\n"
@@ -114,15 +117,17 @@ def usage_body(usage: Usage | None) -> dict[str, Any] | None:
 
 
 def fusion_body(fused: Fused, preset: str, include: Collection[str]) -> dict[str, Any]:
-    """The response's `fusion` object. Candidates come with their content when `include` has `candidates`."""
+    """The response's `fusion` object. Candidates come with their content when `include` has `candidates`, and who
+    supports which part of the answer when it has `provenance`."""
     timings = fused.timings
-    return {
+    body: dict[str, Any] = {
         "mode": fused.mode,
         "preset": preset,
         "judge": fused.judge,
         "candidates": [candidate_body(candidate, "candidates" in include) for candidate in fused.candidates],
         "verdict": None if fused.verdict is None else _verdict_body(fused.verdict),
         "agreement": None if fused.agreement is None else _agreement_body(fused.agreement),
+        "assembly": None if fused.assembly is None else _assembly_body(fused.assembly),
         "analysis": None,
         "timings_ms": {
             "total": _ms(timings.total_ms),
@@ -140,6 +145,9 @@ def fusion_body(fused: Fused, preset: str, include: Collection[str]) -> dict[str
         "dropped": fused.dropped,
         "degraded": fused.degraded,
     }
+    if "provenance" in include:
+        body["provenance"] = [asdict(part) for part in provenance(fused)]
+    return body
 
 
 def candidate_body(candidate: Candidate, with_content: bool) -> dict[str, Any]:
@@ -207,6 +215,8 @@ def status_of(error: FusionError) -> int:
         case NoQuorum(candidates=candidates):
             errors = [candidate.error for candidate in candidates if candidate.error]
             return 400 if errors and all(isinstance(cause, MemberRejected) for cause in errors) else 502
+        case NoValidAnswer():
+            return 502
         case LimitReached():
             return 429
         case MemberOverloaded() | BreakerOpen():
@@ -277,6 +287,15 @@ def _verdict_body(verdict: Verdict) -> dict[str, Any]:
         "reason": verdict.reason,
         "order": verdict.order,
         "seed": verdict.seed,
+    }
+
+
+def _assembly_body(assembly: Assembly) -> dict[str, Any]:
+    return {
+        "left_out": [asdict(left) for left in assembly.left_out],
+        "tool_vote": None if assembly.tool_vote is None else asdict(assembly.tool_vote),
+        "fields": [asdict(field) for field in assembly.fields],
+        "fell_back_to": assembly.fell_back_to,
     }
 
 

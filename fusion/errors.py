@@ -15,6 +15,7 @@
     │   └── EmptyCompletion       a reply without text and without tool calls
     ├── NoQuorum                  too few candidates to go on
     ├── InvalidVerdict            the judge model's words hold no verdict
+    ├── NoValidAnswer             nobody gave an answer of the form that was asked for
     └── JudgeInterrupted          the judge model broke off when part of its answer had been sent
 
 Errors cross process boundaries, so each survives a pickle round trip: the message is the only positional argument,
@@ -162,6 +163,13 @@ class InvalidVerdict(FusionError):
     """The judge model's words hold no verdict about the candidates."""
 
     code = "invalid_verdict"
+
+
+class NoValidAnswer(FusionError):
+    """Neither a candidate nor a judge model gave an answer of the form that was asked for."""
+
+    code = "no_valid_answer"
+    retryable = True
 
 
 class JudgeInterrupted(FusionError):

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
+from fusion.admission import admitted, check_schema
 from fusion.agreement import agreement
+from fusion.assembly import Assembly
 from fusion.errors import MemberError, NoQuorum
 from fusion.preset import Task
 from fusion.round import Settled
@@ -72,6 +74,7 @@ class Decision:
     verdict: Verdict | None = None
     degraded: str | None = None
     agreement: Agreement | None = None
+    assembly: Assembly | None = None
 
 
 Step = Convene | AskJudge | AskJudges
@@ -83,8 +86,10 @@ def convene(task: Task) -> Generator[Step, Reply, tuple[Candidate, ...]]:
     """The opening round: the request goes to the whole panel. Returns the candidates that answered.
 
     Raises:
+        InvalidRequest: answers cannot be held to the request's schema.
         NoQuorum: with every member's outcome.
     """
+    check_schema(task.request)
     result = yield Convene(dict.fromkeys(task.preset.panel, task.request), settled=settled_by_agreement(task))
     assert isinstance(result, RoundResult)
     answered = tuple(candidate for candidate in result.candidates if candidate.status == "answered")
@@ -106,7 +111,8 @@ def settled_by_agreement(task: Task) -> Settled:
     quorum = preset.policy.quorum_of(len(preset.panel))
 
     def settled(candidates: Sequence[Candidate], running: int) -> bool:
-        found = agreement(candidates, preset.agreement, quorum, running)
+        valid, _ = admitted(task.request, candidates)
+        found = agreement(valid, preset.agreement, quorum, running)
         return found is not None and found.agreed
 
     return settled

@@ -372,6 +372,7 @@ class _Run:
             dropped=tuple(skip for skip in SKIPS if skip in self.task.skips),
             stages=self.ledger.stages,
             agreement=decision.agreement,
+            assembly=decision.assembly,
         )
 
 

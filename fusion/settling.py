@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from fusion.admission import admitted
 from fusion.agreement import agreement
 from fusion.plan import Decision, Plan
 from fusion.preset import Task
@@ -16,7 +17,8 @@ Decide = Callable[[Task, Sequence[Candidate]], Plan]
 def agreed(task: Task, candidates: Sequence[Candidate]) -> Agreement | None:
     """Whether the candidates agree, by the preset's own rule; None when they were not compared."""
     preset = task.preset
-    return agreement(candidates, preset.agreement, preset.policy.quorum_of(len(preset.panel)))
+    valid, _ = admitted(task.request, candidates)
+    return agreement(valid, preset.agreement, preset.policy.quorum_of(len(preset.panel)))
 
 
 def settled_or(decide: Decide, task: Task, candidates: Sequence[Candidate]) -> Plan:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from fusion.assembly import Assembly
 from fusion.errors import MemberError
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
@@ -296,3 +297,4 @@ class Fused:
     dropped: tuple[str, ...] = ()
     stages: tuple[Spent, ...] = ()
     agreement: Agreement | None = None
+    assembly: Assembly | None = None

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from fusion.errors import InvalidVerdict, MemberError
+from fusion.admission import admitted
+from fusion.assembly import Assembly
+from fusion.errors import InvalidVerdict, MemberError, NoValidAnswer
 from fusion.fallback import most_trusted
 from fusion.judging import blind, read_verdict, verdict_request
 from fusion.plan import AskJudge, Decision, Plan, ask_judge, convene
@@ -22,7 +25,19 @@ def best_of(task: Task) -> Plan:
 
 def pick(task: Task, candidates: Sequence[Candidate]) -> Plan:
     """The best of the candidates by a judge model's verdict. Judges that fail give way to the next in line, and the
-    last of them to the most trusted candidate."""
+    last of them to the most trusted candidate. One that does not follow the request's schema is not in the running.
+
+    Raises:
+        NoValidAnswer: none follows it.
+    """
+    candidates, left_out = admitted(task.request, candidates)
+    if not candidates:
+        raise NoValidAnswer("no candidate follows the schema that was asked for")
+    decision = yield from _picked(task, candidates)
+    return replace(decision, assembly=Assembly(left_out)) if left_out else decision
+
+
+def _picked(task: Task, candidates: Sequence[Candidate]) -> Plan:
     if len(candidates) == 1:
         return unopposed(task, candidates[0])
     if "judge" in task.skips:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 
-from deployments.chat_response import Envelope, candidate_body, usage_body
-from fusion.values import Candidate, Completion, Delta, Usage
+from deployments.chat_response import Envelope, candidate_body, fusion_body, usage_body
+from fusion.assembly import Assembly, FusedField, LeftOut, ToolVote, VotedCall
+from fusion.values import Candidate, Completion, Delta, Fused, Timings, Usage
 
 ENVELOPE = Envelope("id", "fusion/merge", 1)
 
@@ -46,3 +47,35 @@ def test_a_plain_answer_says_who_stood_in() -> None:
     assert b'"fusion":{"answered_by":"bob"}' in ENVELOPE.closing(completion, None, None, include_usage=False)
     assert "fusion" not in ENVELOPE.completion(Completion("4"), None)
     assert ENVELOPE.completion(completion, None, {"mode": "merge"})["fusion"] == {"mode": "merge"}
+
+
+def test_how_an_answer_was_put_together_is_told() -> None:
+    vote = ToolVote("calls", ("ada",), ("bob",), (VotedCall("weather", {"city": 1}),))
+    assembly = Assembly((LeftOut("cyd", "invalid_json"),), vote, (FusedField("/a", "median"),))
+    fused = Fused(
+        completion=Completion("Four it is."),
+        mode="merge",
+        judge=None,
+        candidates=(Candidate("ada", "answered", 1.0, completion=Completion("Four it is.")),),
+        verdict=None,
+        timings=Timings(1.0, 1.0, None),
+        overhead_vs_slowest_member=None,
+        usage=Usage(),
+        cost_usd=None,
+        degraded=None,
+        assembly=assembly,
+    )
+    body = json.loads(json.dumps(fusion_body(fused, "fusion/merge", ["provenance"])))
+    assert body["assembly"] == {
+        "left_out": [{"member": "cyd", "reason": "invalid_json"}],
+        "tool_vote": {
+            "decided": "calls",
+            "voters": ["ada"],
+            "outvoted": ["bob"],
+            "calls": [{"function": "weather", "support": {"city": 1}}],
+        },
+        "fields": [{"path": "/a", "how": "median"}],
+        "fell_back_to": None,
+    }
+    assert body["provenance"] == [{"kind": "sentence", "start": 0, "end": 11, "members": ["ada"]}]
+    assert "provenance" not in fusion_body(fused, "fusion/merge", [])

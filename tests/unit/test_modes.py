@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
+from fusion.assembly import FusedField, LeftOut, ToolVote, VotedCall
 from fusion.cost import Price
-from fusion.errors import JudgeInterrupted, MalformedReply, MemberTimeout, MemberUnavailable, NoQuorum
+from fusion.errors import (
+    InvalidRequest,
+    JudgeInterrupted,
+    MalformedReply,
+    MemberTimeout,
+    MemberUnavailable,
+    NoQuorum,
+    NoValidAnswer,
+)
 from fusion.member import Emit
 from fusion.modes import MODES
 from fusion.plan import AskJudge
+from fusion.preset import AgreementPolicy
 from fusion.runner import fuse
 from fusion.testing import Answer, Behaviour, CutOff, Fail, Hang, Rubbish, ScriptedMember
 from fusion.values import Call, Completion, Delta, JsonSchema, Message, Mode, Request, Sampling, ToolCall, Usage
@@ -403,24 +414,105 @@ async def test_what_a_replaced_judge_writes_does_not_get_into_the_answer() -> No
     assert result.completion.text == watcher.text == "It is four."
 
 
-async def test_candidates_that_call_tools_are_picked_from() -> None:
-    judge = ScriptedMember(favouring("calls weather"))
+async def test_whether_to_call_tools_is_voted_on_without_a_judge() -> None:
+    judge = ScriptedMember()
     watcher = Recorder()
+    calling = Answer("", (WEATHER,), finish_reason="tool_calls")
+    members = {**panel(ada="four"), "bob": ScriptedMember(calling), "cyd": ScriptedMember(calling)}
     result = await fused(
-        {
-            **panel(ada="four"),
-            "bob": ScriptedMember(Answer("", (WEATHER,), finish_reason="tool_calls")),
-            "judge": judge,
-        },
-        "merge",
-        quorum=2,
-        watcher=watcher,
+        {**members, "judge": judge}, "merge", quorum=3, watcher=watcher, agreement=AgreementPolicy(short=False)
     )
     assert result.completion.tool_calls == (WEATHER,)
-    assert result.verdict is not None
-    assert result.verdict.winner == "bob"
-    assert judge.calls[0].request.response_schema is not None
+    assert result.assembly is not None
+    assert result.assembly.tool_vote == ToolVote(
+        "calls", ("bob", "cyd"), ("ada",), (VotedCall("weather", {"city": 2}),)
+    )
+    assert judge.calls == []
     assert [delta.name for delta in watcher.deltas[0].tool_calls] == ["weather"]
+
+
+async def test_where_most_answer_in_words_those_words_are_merged() -> None:
+    judge = ScriptedMember(Answer("merged"))
+    calling = ScriptedMember(Answer("", (WEATHER,), finish_reason="tool_calls"))
+    members = {**panel(ada="four", bob="five"), "cyd": calling, "judge": judge}
+    result = await fused(members, "merge", quorum=3)
+    assert result.completion.text == "merged"
+    assert sorted(shown_answers(judge.calls[0]).values()) == ["five", "four"]
+    assert result.assembly is not None
+    assert result.assembly.tool_vote == ToolVote("text", ("ada", "bob"), ("cyd",))
+
+
+# --- JSON -------------------------------------------------------------------------------------------------------------
+
+PLACE = JsonSchema(
+    "place",
+    {
+        "type": "object",
+        "properties": {"city": {"type": "string"}, "people": {"type": "integer"}, "why": {"type": "string"}},
+        "required": ["city", "people"],
+        "additionalProperties": False,
+    },
+)
+JSON_QUESTION = replace(QUESTION, response_schema=PLACE)
+
+
+async def test_json_answers_are_fused_field_by_field_without_a_judge() -> None:
+    judge = ScriptedMember()
+    members = panel(
+        ada='{"city": "Oslo", "people": 700}',
+        bob='{"city": "Oslo", "people": 720}',
+        cyd='{"city": "Rome", "people": 1}',
+    )
+    result = await fused({**members, "judge": judge}, "merge", quorum=3, request=JSON_QUESTION)
+    assert json.loads(result.completion.text) == {"city": "Oslo", "people": 700}
+    assert judge.calls == []
+    assert result.assembly is not None
+    assert set(result.assembly.fields) == {FusedField("/city", "vote"), FusedField("/people", "median")}
+
+
+async def test_a_judge_writes_the_long_texts_alone_and_under_a_schema() -> None:
+    why = [f"{word} " * 20 for word in ("one", "two", "three")]
+    answers = {
+        name: json.dumps({"city": "Oslo", "people": 700, "why": text})
+        for name, text in zip(("ada", "bob", "cyd"), why, strict=True)
+    }
+    judge = ScriptedMember(Answer('{"/why": "because of all of these"}'))
+    result = await fused({**panel(**answers), "judge": judge}, "merge", quorum=3, request=JSON_QUESTION)
+    assert json.loads(result.completion.text) == {"city": "Oslo", "people": 700, "why": "because of all of these"}
+    schema = judge.calls[0].request.response_schema
+    assert schema is not None
+    assert schema.schema["required"] == ["/why"]
+
+
+@pytest.mark.parametrize("mode", ["merge", "best-of"])
+async def test_what_does_not_follow_the_schema_has_no_part(mode: Mode) -> None:
+    members = panel(ada="Oslo, I think", bob='{"city": "Oslo"}', cyd='{"city": "Oslo", "people": 700}')
+    result = await fused({**members, "judge": ScriptedMember()}, mode, quorum=3, request=JSON_QUESTION)
+    assert json.loads(result.completion.text) == {"city": "Oslo", "people": 700}
+    assert result.assembly is not None
+    assert result.assembly.left_out == (LeftOut("ada", "invalid_json"), LeftOut("bob", "breaks_schema"))
+
+
+@pytest.mark.parametrize("mode", ["merge", "best-of"])
+async def test_nothing_that_breaks_the_schema_is_returned(mode: Mode) -> None:
+    members = panel(ada="Oslo", bob="Oslo", cyd="Rome")
+    with pytest.raises(NoValidAnswer):
+        await fused({**members, "judge": ScriptedMember(Answer("Oslo"))}, mode, quorum=3, request=JSON_QUESTION)
+
+
+async def test_a_judge_may_give_what_no_candidate_gave() -> None:
+    judge = ScriptedMember(Answer('{"city": "Oslo", "people": 1}'))
+    result = await fused({**panel(ada="Oslo", bob="Rome"), "judge": judge}, "merge", quorum=2, request=JSON_QUESTION)
+    assert result.judge == "judge"
+    assert json.loads(result.completion.text)["city"] == "Oslo"
+
+
+async def test_a_schema_that_answers_cannot_be_held_to_is_refused_before_anyone_is_asked() -> None:
+    members = panel(ada="{}", bob="{}")
+    broken = replace(QUESTION, response_schema=JsonSchema("x", {"type": "no such type"}))
+    with pytest.raises(InvalidRequest, match="response_format"):
+        await fused({**members, "judge": ScriptedMember()}, "merge", quorum=2, request=broken)
+    assert members["ada"].calls == []
 
 
 # --- debate -----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,63 @@
+"""Which candidates may have a part in an answer: those that are what the request asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fusion.assembly import LeftOut
+from fusion.errors import InvalidRequest
+from fusion.json_values import BadSchema, NotJson, checker, follows, read_json
+from fusion.values import Candidate, Request
+
+
+def check_schema(request: Request) -> None:
+    """Make sure that answers can be held to the request's schema.
+
+    Raises:
+        InvalidRequest: they cannot.
+    """
+    if request.response_schema is None:
+        return
+    try:
+        checker(request.response_schema.schema)
+    except BadSchema as error:
+        raise InvalidRequest(
+            f"response_format.json_schema.schema: {error}", param="response_format.json_schema.schema"
+        ) from None
+
+
+def admitted(request: Request, candidates: Sequence[Candidate]) -> tuple[list[Candidate], tuple[LeftOut, ...]]:
+    """The candidates whose answers follow the request's schema, in the order given, and the others with what is wrong.
+
+    A request without a schema admits all. A candidate that calls tools has no answer yet that a schema is for.
+    """
+    if request.response_schema is None:
+        return list(candidates), ()
+    validator = checker(request.response_schema.schema)
+    valid: list[Candidate] = []
+    left_out: list[LeftOut] = []
+    for candidate in candidates:
+        try:
+            is_valid = follows(validator, read_json(answer_in(candidate)))
+            reason = "breaks_schema"
+        except NotJson:
+            is_valid, reason = False, "invalid_json"
+        if is_valid or (candidate.completion and candidate.completion.tool_calls):
+            valid.append(candidate)
+        else:
+            left_out.append(LeftOut(candidate.member, reason))
+    return valid, tuple(left_out)
+
+
+def answer_in(candidate: Candidate) -> str:
+    """What a candidate answered, without the code fence that some models put JSON into."""
+    assert candidate.completion is not None
+    return unfenced(candidate.completion.text)
+
+
+def unfenced(text: str) -> str:
+    """A text without the one code fence around all of it."""
+    opening, _, rest = text.strip().partition("\n")
+    if opening.strip().lower() in ("```", "```json") and rest.endswith("```"):
+        return rest.removesuffix("```").strip()
+    return text
