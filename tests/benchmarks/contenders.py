@@ -195,7 +195,14 @@ def running(contender: Contender, upstream_url: str, folder: Path) -> Generator[
 def _environment(mark: str) -> dict[str, str]:
     """The harness's own, without what its own Python found its packages by."""
     env = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
-    quiet = {"OPENAI_API_KEY": "sk-none", "DISABLE_ADMIN_UI": "true", "LITELLM_TELEMETRY": "False"}
+    quiet = {
+        "OPENAI_API_KEY": "sk-none",
+        "DISABLE_ADMIN_UI": "true",
+        "LITELLM_TELEMETRY": "False",
+        # It would look for prices on the internet, and not start without a key.
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+    }
     return {**env, **quiet, processes.MARK: mark}
 
 
