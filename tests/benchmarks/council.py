@@ -39,7 +39,7 @@ def application(base_url: str) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+        limits = httpx.Limits(max_connections=0, max_keepalive_connections=None)
         headers = {"authorization": "Bearer sk-none"}
         async with HttpxAiohttpClient(base_url=base_url, timeout=120, limits=limits, headers=headers) as client:
             clients.append(client)
