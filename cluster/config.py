@@ -24,7 +24,7 @@ from deployments.tracing.settings import TracingSettings
 from deployments.wire import Api
 from fusion.cost import Price
 from fusion.member import MemberProfile
-from fusion.preset import AgreementPolicy, DecisionMode, Policy, Preset
+from fusion.preset import SETTINGS_OF_MODES, AgreementPolicy, DecisionMode, Policy, Preset
 from fusion.values import Effort, Mode, Reasoning, Sampling
 
 DEFAULT_PRESET = "fusion/merge"
@@ -227,7 +227,7 @@ class PresetConfig(_Model):
     panel: Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_PANEL, strict=False)]
     judge: str | Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_PANEL, strict=False)]
     quorum: Annotated[int, Field(ge=1)] | None = None
-    straggler_grace: Annotated[float, Field(ge=0)] = Policy().straggler_grace
+    straggler_grace: Annotated[float, Field(ge=0)] | Literal["adaptive"] = "adaptive"
     deadline_s: Seconds = Policy().deadline_s
     rounds: Annotated[int, Field(ge=1, le=MAX_ROUNDS)] | None = None
     decision: DecisionMode | None = None
@@ -242,9 +242,11 @@ class PresetConfig(_Model):
     def _consistent(self) -> PresetConfig:
         if self.quorum is not None and self.quorum > len(self.panel):
             raise ValueError(f"quorum ({self.quorum}) must not be above the panel's size ({len(self.panel)})")
-        for name in ("rounds", "decision"):
-            if getattr(self, name) is not None and self.mode != "debate":
-                raise ValueError(f"{name} belongs to the mode debate, this is {self.mode}")
+        for name, modes in SETTINGS_OF_MODES.items():
+            if getattr(self, name) is not None and self.mode not in modes:
+                raise ValueError(f"{name} belongs to the mode {' or '.join(modes)}, this is {self.mode}")
+        if self.mode == "auto" and not self.agreement.short and self.agreement.long is None:
+            raise ValueError("the mode auto compares answers: agreement.short or agreement.long must be on")
         return self
 
 
@@ -314,7 +316,7 @@ class ClusterConfig(_Model):
                 mode=preset.mode,
                 panel=preset.panel,
                 judges=preset.judges,
-                policy=Policy(preset.quorum, preset.straggler_grace, preset.deadline_s),
+                policy=Policy(preset.quorum, deadline_s=preset.deadline_s).with_grace(preset.straggler_grace),
                 rounds=preset.rounds or 1,
                 decision=preset.decision or "merge",
                 agreement=AgreementPolicy(preset.agreement.short, preset.agreement.long),

@@ -10,7 +10,7 @@ from deployments.chat_request import ChatRequest
 from fusion.errors import InvalidRequest, UnknownModel
 from fusion.judging import MAX_CANDIDATES
 from fusion.member import MemberProfile
-from fusion.preset import Preset
+from fusion.preset import SETTINGS_OF_MODES, Preset
 
 OPENROUTER_FUSION = "openrouter/fusion"
 """OpenRouter's own id for fusion; it stands for the default preset."""
@@ -62,20 +62,21 @@ class Catalogue:
         mode = options.mode or preset.mode
         if options.quorum is not None and options.quorum > len(panel):
             raise InvalidRequest(f"a quorum of {options.quorum} needs a larger panel", param="fusion.quorum")
-        for field in ("rounds", "decision"):
-            if getattr(options, field) is not None and mode != "debate":
-                raise InvalidRequest(f"{field} belongs to the mode debate", param=f"fusion.{field}")
-        changed = {
-            name: value
-            for name in ("quorum", "straggler_grace", "deadline_s")
-            if (value := getattr(options, name)) is not None
-        }
+        for field, modes in SETTINGS_OF_MODES.items():
+            if getattr(options, field) is not None and mode not in modes:
+                raise InvalidRequest(f"{field} belongs to the mode {' or '.join(modes)}", param=f"fusion.{field}")
+        if mode == "auto" and not preset.agreement.short and preset.agreement.long is None:
+            raise InvalidRequest("the mode auto compares answers, which the preset switched off", param="fusion.mode")
+        changed = {name: value for name in ("quorum", "deadline_s") if (value := getattr(options, name)) is not None}
+        policy = replace(preset.policy, **changed)
+        if options.straggler_grace is not None:
+            policy = policy.with_grace(options.straggler_grace)
         return replace(
             preset,
             mode=mode,
             panel=panel,
             judges=judges,
-            policy=replace(preset.policy, **changed),
+            policy=policy,
             rounds=options.rounds or preset.rounds,
             decision=options.decision or preset.decision,
         )

@@ -161,7 +161,7 @@ class FusionOptions(Body):
     rounds: Annotated[int, Field(ge=1, le=MAX_ROUNDS)] | None = None
     decision: DecisionMode | None = None
     quorum: Annotated[int, Field(ge=1)] | None = None
-    straggler_grace: Annotated[float, Field(ge=0, strict=False)] | None = None
+    straggler_grace: Annotated[float, Field(ge=0, strict=False)] | Literal["adaptive"] | None = None
     deadline_s: Annotated[float, Field(gt=0, le=MAX_DEADLINE_S, strict=False)] | None = None
     include: Sequence[Literal["candidates", "events", "provenance"]] = ()
 

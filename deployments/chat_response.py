@@ -24,7 +24,7 @@ from fusion.errors import (
 )
 from fusion.progress import CandidateEnded, CandidateGrew, JudgeAsked, PanelConvened, Progress
 from fusion.provenance import provenance
-from fusion.values import Agreement, Candidate, Completion, Delta, Fused, ToolCallDelta, Usage, Verdict
+from fusion.values import Agreement, Candidate, Completion, Delta, Fused, Saved, ToolCallDelta, Usage, Verdict
 
 DONE = b"data: [DONE]\n\n"
 RETRY_AFTER_S = 1
@@ -143,6 +143,7 @@ def fusion_body(fused: Fused, preset: str, include: Collection[str]) -> dict[str
             for spent in fused.stages
         ],
         "dropped": fused.dropped,
+        "saved": None if fused.saved is None else _saved_body(fused.saved),
         "degraded": fused.degraded,
     }
     if "provenance" in include:
@@ -268,6 +269,16 @@ def _tool_call_delta(call: ToolCallDelta) -> dict[str, Any]:
     if call.name is not None:
         body["function"]["name"] = call.name
     return body
+
+
+def _saved_body(saved: Saved) -> dict[str, Any]:
+    return {
+        "judge_calls": saved.judge_calls,
+        "unasked": saved.unasked,
+        "cut_short": saved.cut_short,
+        "time_ms": None if saved.time_ms is None else _ms(saved.time_ms),
+        "cost_usd": saved.cost_usd,
+    }
 
 
 def _agreement_body(found: Agreement) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from deployments.secrets import Secret
 from deployments.traces.settings import TraceSettings
 from deployments.tracing.settings import TracingSettings
 from fusion.errors import EmptyCompletion, MemberTimeout
+from fusion.experience import Experience
 from fusion.member import Emit, Member
 from fusion.preset import Policy, Pool, Preset, Task
 from fusion.progress import Observer, Watcher
@@ -72,6 +73,7 @@ class Judge:
             members = self._onlookers.traced(members, catalogue.profiles)
         resilient = {name: backed_up(name, backup, members) for name, backup in backups.items()}
         self._members: dict[str, Member] = {**members, **resilient}
+        self._experience = Experience()
         self._pool = Pool(self._members, catalogue.profiles)
         Exporter(resilient).start()
         digests = None if keys is None else tuple(key_digest(key) for key in keys.read().replace(",", " ").split())
@@ -111,7 +113,14 @@ class Judge:
         preset = task.preset
         await self._turns.enter(started_at + preset.policy.deadline_s - asyncio.get_running_loop().time())
         try:
-            fused = await fuse(task, self._pool, watcher=watcher, started_at=started_at, observers=observers)
+            fused = await fuse(
+                task,
+                self._pool,
+                watcher=watcher,
+                started_at=started_at,
+                observers=observers,
+                experience=self._experience,
+            )
         finally:
             self._turns.leave()
         took_s = fused.timings.total_ms / 1e3

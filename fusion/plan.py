@@ -21,12 +21,22 @@ from fusion.values import Agreement, Candidate, Completion, Request, Verdict
 @dataclass(frozen=True, slots=True)
 class Convene:
     """Ask these members, in order of trust, at once. A round that is `optional` leaves time for what comes after it
-    even when its quorum is not in. It is over as soon as `settled` says so."""
+    even when its quorum is not in. It is over as soon as `settled` says so. The members of an `opening` are asked
+    first, and the others only if those do not settle it."""
 
     requests: Mapping[str, Request]
     round: int = 0
     optional: bool = False
     settled: Settled | None = None
+    opening: Opening | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Members that are asked first, and when what they say is enough."""
+
+    members: tuple[str, ...]
+    settled: Settled
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +92,7 @@ Reply = RoundResult | Completion | tuple[Outcome, ...]
 Plan = Generator[Step, Reply, Decision]
 
 
-def convene(task: Task) -> Generator[Step, Reply, tuple[Candidate, ...]]:
+def convene(task: Task, opening: Opening | None = None) -> Generator[Step, Reply, tuple[Candidate, ...]]:
     """The opening round: the request goes to the whole panel. Returns the candidates that answered.
 
     Raises:
@@ -90,7 +100,8 @@ def convene(task: Task) -> Generator[Step, Reply, tuple[Candidate, ...]]:
         NoQuorum: with every member's outcome.
     """
     check_schema(task.request)
-    result = yield Convene(dict.fromkeys(task.preset.panel, task.request), settled=settled_by_agreement(task))
+    requests = dict.fromkeys(task.preset.panel, task.request)
+    result = yield Convene(requests, settled=settled_by_agreement(task), opening=opening)
     assert isinstance(result, RoundResult)
     answered = tuple(candidate for candidate in result.candidates if candidate.status == "answered")
     if not result.has_quorum:
@@ -105,14 +116,15 @@ def convene(task: Task) -> Generator[Step, Reply, tuple[Candidate, ...]]:
     return answered
 
 
-def settled_by_agreement(task: Task) -> Settled:
-    """When a round needs no more answers: those that came agree, whatever the others may say."""
+def settled_by_agreement(task: Task, quorum: int | None = None) -> Settled:
+    """When a round needs no more answers: those that came agree, whatever the others may say. `quorum` stands in for
+    the panel's."""
     preset = task.preset
-    quorum = preset.policy.quorum_of(len(preset.panel))
+    enough = quorum or preset.policy.quorum_of(len(preset.panel))
 
     def settled(candidates: Sequence[Candidate], running: int) -> bool:
         valid, _ = admitted(task.request, candidates)
-        found = agreement(valid, preset.agreement, quorum, running)
+        found = agreement(valid, preset.agreement, enough, running)
         return found is not None and found.agreed
 
     return settled

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from fusion.member import Member, MemberProfile
@@ -15,17 +15,29 @@ Skip = Literal["second_order", "rebuttals", "judge"]
 SKIPS: tuple[Skip, ...] = get_args(Skip)
 
 
+SETTINGS_OF_MODES: Mapping[str, tuple[Mode, ...]] = {"rounds": ("debate",), "decision": ("debate", "auto")}
+"""What only some modes have."""
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """How long to wait and for how many.
 
     `quorum` None means half of the panel, rounded up, so that no single member can fail a request.
-    `straggler_grace` is a fraction of the time that the quorum took. `deadline_s` counts from the request's arrival.
+    `straggler_grace` is a fraction of the time that the quorum took; with `adaptive_grace` it is the most that is
+    waited, as long as waiting pays by what is known of the stragglers. `deadline_s` counts from the request's arrival.
     """
 
     quorum: int | None = None
     straggler_grace: float = 1.0
     deadline_s: float = 120.0
+    adaptive_grace: bool = True
+
+    def with_grace(self, grace: float | Literal["adaptive"]) -> Policy:
+        """This policy with another grace: a fraction that is always waited, or as long as it pays."""
+        if grace == "adaptive":
+            return replace(self, straggler_grace=Policy().straggler_grace, adaptive_grace=True)
+        return replace(self, straggler_grace=grace, adaptive_grace=False)
 
     def quorum_of(self, panel_size: int) -> int:
         """The quorum of a panel of this size: never none, never more than all."""
@@ -46,7 +58,7 @@ class Preset:
     """A named panel, mode, judge and policy.
 
     `panel` is in order of trust. `judges` are asked one after the other until one gives a decision. `rounds` bounds
-    the rebuttals of a debate, and `decision` says how it ends.
+    the rebuttals of a debate, and `decision` says how it, or an auto, ends.
     """
 
     name: str
@@ -57,6 +69,11 @@ class Preset:
     rounds: int = 1
     decision: DecisionMode = "merge"
     agreement: AgreementPolicy = AgreementPolicy()
+
+    @property
+    def decides_by(self) -> DecisionMode:
+        """How the candidates become one answer in the end."""
+        return self.mode if self.mode == "best-of" or self.mode == "merge" else self.decision
 
     def judge_shares(self) -> Iterator[tuple[str, float]]:
         """The judges in line, each with its share of the time that is left when its turn comes."""

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from fusion.cost import cost_usd
-from fusion.errors import (
-    EmptyCompletion,
-    JudgeInterrupted,
-    MalformedReply,
-    MemberError,
-    MemberTimeout,
-    MemberUnavailable,
-    unexpected,
-    whereabouts,
-)
-from fusion.ledger import Ledger
+from fusion.calls import Calls, cancelled_itself, event_of, outcome_event
+from fusion.deadline import JUDGE_STAGES, skips_for
+from fusion.errors import JudgeInterrupted, MemberError, MemberTimeout
+from fusion.experience import Experience
 from fusion.member import Emit
 from fusion.modes import MODES
 from fusion.plan import AskJudge, AskJudges, Convene, Decision, Outcome, Reply, RoundResult, Step
@@ -36,27 +27,25 @@ from fusion.progress import (
 )
 from fusion.round import (
     Abandoned,
-    Answered,
     Ask,
     Cancel,
     Close,
     Command,
     Event,
-    Failed,
+    Opening,
     Round,
     RoundPolicy,
     Ticked,
     WakeAt,
 )
+from fusion.saved import saved
 from fusion.values import Call, Candidate, Completion, Delta, Fused, Request, Timings, ToolCallDelta
 
 JUDGE_RESERVE = 0.25
 """The share of the time left at a round's start that stragglers cannot use up: it is kept for what comes after."""
 
-LOSERS_WAIT_S = 0.5
-"""How long a request waits for cancelled calls to end. Those that end later are reported in the log."""
-
-_log = logging.getLogger(__name__)
+OPENING_SHARE = 0.25
+"""The share of the time left that the members of an opening have for themselves."""
 
 
 async def fuse(
@@ -66,6 +55,7 @@ async def fuse(
     watcher: Watcher | None = None,
     started_at: float | None = None,
     observers: Sequence[Observer] = (),
+    experience: Experience | None = None,
 ) -> Fused:
     """Answer one request with a panel.
 
@@ -75,12 +65,18 @@ async def fuse(
         watcher: told of progress and of the answer's deltas as they come.
         started_at: the event loop's time at which the request arrived; the deadline counts from it.
         observers: told of progress and of every judge model's outcome.
+        experience: what earlier requests took, which tells how long to wait and what there is time for; it learns from
+            this one.
 
     Raises:
         NoQuorum: too few members answered.
         JudgeInterrupted: the judge model failed when part of its answer had been handed to the watcher.
     """
-    return await _Run(task, pool, watcher, observers, _now() if started_at is None else started_at).run()
+    experience = experience or Experience()
+    started_at = _now() if started_at is None else started_at
+    left_s = started_at + task.preset.policy.deadline_s - _now()
+    skips = task.skips | skips_for(task.preset, left_s, experience, _now())
+    return await _Run(replace(task, skips=skips), Calls(pool, experience), watcher, observers, started_at).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,19 +94,18 @@ class _Turn:
 @dataclass(slots=True)
 class _Run:
     task: Task
-    pool: Pool
+    calls: Calls
     watcher: Watcher | None
     observers: Sequence[Observer]
     started_at: float
     candidates: list[Candidate] = field(default_factory=list[Candidate])
-    ledger: Ledger = field(default_factory=Ledger)
     panel_s: float = 0.0
     judge_s: float | None = None
     judge_calls: int = 0
     writer: Call | None = None
     unsaid: list[Delta] = field(default_factory=list[Delta])
     written: list[str] = field(default_factory=list[str])
-    losers: set[asyncio.Task[object]] = field(default_factory=set[asyncio.Task[object]])
+    rounds: list[Round] = field(default_factory=list[Round])
 
     @property
     def deadline_at(self) -> float:
@@ -133,7 +128,7 @@ class _Run:
                 self.watcher.delta(_whole(decision.completion))
         finally:
             plan.close()
-            await self._await_losers()
+            await self.calls.await_losers()
         return self._result(decision)
 
     async def _carry_out(self, step: Step) -> Reply:
@@ -148,8 +143,10 @@ class _Run:
 
     async def _convene(self, step: Convene) -> RoundResult:
         began_at = _now()
-        patience_at = began_at + (self.deadline_at - began_at) * (1 - JUDGE_RESERVE)
+        reserve = 0.0 if "judge" in self.task.skips else JUDGE_RESERVE
+        patience_at = began_at + (self.deadline_at - began_at) * (1 - reserve)
         policy = self.task.preset.policy
+        stage = "rebuttal" if step.round else "panel"
         panel = Round(
             members=tuple(step.requests),
             policy=RoundPolicy(
@@ -158,22 +155,23 @@ class _Run:
                 patience_at=patience_at,
                 deadline_at=patience_at if step.optional else self.deadline_at,
                 settled=step.settled,
+                pays=partial(self._pays_for_s, stage) if policy.adaptive_grace else None,
+                opening=step.opening and Opening(step.opening.members, step.opening.settled, self._widen_at(began_at)),
             ),
             started_at=began_at,
             number=step.round,
         )
-        self._tell(PanelConvened(panel.members, step.round))
         running: dict[str, asyncio.Task[Event]] = {}
         try:
             await self._play(panel, step, running)
         finally:
             self._carry_out_cancels(panel.handle(Abandoned(_now())), running)
             self.panel_s += _now() - began_at
-        candidates = tuple(self._priced(candidate) for candidate in panel.outcomes)
+        candidates = tuple(self.calls.priced(candidate) for candidate in panel.outcomes)
         for candidate in candidates:
-            if candidate.status == "answered" or candidate.usage:
-                self.ledger.charge("rebuttal" if step.round else "panel", candidate.usage, candidate.cost_usd)
+            self.calls.charge(candidate, stage)
         self.candidates += candidates
+        self.rounds.append(panel)
         return RoundResult(candidates, panel.has_quorum, panel.timed_out)
 
     async def _play(self, panel: Round, step: Convene, running: dict[str, asyncio.Task[Event]]) -> None:
@@ -182,6 +180,8 @@ class _Run:
         commands = panel.start()
         ended: set[str] = set()
         while True:
+            if asked := tuple(command.member for command in commands if isinstance(command, Ask)):
+                self._tell(PanelConvened(asked, step.round))
             for command in commands:
                 if isinstance(command, Ask):
                     call = self._call_to(command.member, step.requests[command.member])
@@ -193,20 +193,20 @@ class _Run:
                 for candidate in panel.outcomes:
                     if candidate.member not in ended:
                         ended.add(candidate.member)
-                        self._tell(CandidateEnded(self._priced(candidate)))
+                        self._tell(CandidateEnded(self.calls.priced(candidate)))
             if panel.closed:
                 return
             await asyncio.wait(
                 running.values(), timeout=max(0.0, wake_at - _now()), return_when=asyncio.FIRST_COMPLETED
             )
             finished = [member for member, task in running.items() if task.done()]
-            events = sorted((_ended(member, running.pop(member)) for member in finished), key=lambda event: event.at)
+            events = sorted((event_of(member, running.pop(member)) for member in finished), key=lambda event: event.at)
             commands = [command for event in [*events, Ticked(_now())] for command in panel.handle(event)]
 
     def _carry_out_cancels(self, commands: Iterable[Command], running: dict[str, asyncio.Task[Event]]) -> None:
         for command in commands:
             if isinstance(command, Cancel) and command.member in running:
-                self._stop(running.pop(command.member))
+                self.calls.stop(running.pop(command.member))
             elif isinstance(command, Close):
                 return
 
@@ -221,22 +221,7 @@ class _Run:
                     watcher.progress(CandidateGrew(call.member, number, delta))
 
             emit = report
-        outcome = await self._ask(call, emit)
-        if isinstance(outcome, MemberError):
-            return Failed(call.member, outcome, _now())
-        return Answered(call.member, outcome, _now())
-
-    async def _ask(self, call: Call, emit: Emit | None) -> Completion | MemberError:
-        """What a call came to. A member can end it in any way; only cancellation goes through."""
-        try:
-            return _checked(await self.pool.members[call.member].ask(call, emit), call.member)
-        except MemberError as error:
-            return error
-        except Exception as error:
-            _log.error("member %s: %s", call.member, whereabouts(error))
-            failure = unexpected(error, call.member)
-            failure.__cause__ = error
-            return failure
+        return outcome_event(call.member, await self.calls.ask(call, emit), _now())
 
     async def _ask_judges(self, step: AskJudges) -> tuple[Outcome, ...]:
         """What the judge models say. Once words of one began to reach the watcher no other judge can take over, so from
@@ -262,7 +247,7 @@ class _Run:
                 outcomes[index] = self._conclude(turns.pop(index))
         finally:
             for turn in turns.values():
-                self._stop(turn.task)
+                self.calls.stop(turn.task)
             self.writer = None
             if self.judge_calls:
                 self.judge_s = (self.judge_s or 0.0) + _now() - began_at
@@ -278,7 +263,7 @@ class _Run:
         if writes:
             self.writer = call
             self.unsaid.clear()
-        task = asyncio.create_task(self._ask(call, partial(self._write, call) if writes else None))
+        task = asyncio.create_task(self.calls.ask(call, partial(self._write, call) if writes else None))
         return _Turn(ask, call, self.judge_calls, began_at, began_at + turn_s, task)
 
     def _patience_at(self, turn: _Turn) -> float:
@@ -293,13 +278,15 @@ class _Run:
             self.writer = None
         took_s = _now() - turn.began_at
         if not in_time:
-            self._stop(task)
+            self.calls.stop(task)
             outcome = MemberTimeout(f"no decision within {took_s:.1f} s", member=judge)
         else:
-            outcome = _cancelled_itself(judge) if task.cancelled() else task.result()
-        cost_usd = self._cost_usd(judge, outcome)
+            outcome = cancelled_itself(judge) if task.cancelled() else task.result()
+        cost_usd = self.calls.cost_usd(judge, outcome)
+        status = "answered" if isinstance(outcome, Completion) else "failed" if in_time else "cancelled"
+        self.calls.learn(judge, JUDGE_STAGES["merge"] if turn.ask.streams else turn.ask.stage, took_s, status, cost_usd)
         if wrote or outcome.usage or isinstance(outcome, Completion):
-            self.ledger.charge(turn.ask.stage, outcome.usage, cost_usd)
+            self.calls.ledger.charge(turn.ask.stage, outcome.usage, cost_usd)
         for observer in self.observers:
             observer.told(JudgeEnded(judge, outcome, took_s * 1e3, cost_usd, turn.number))
         if isinstance(outcome, MemberError) and wrote:
@@ -325,34 +312,18 @@ class _Run:
         for observer in self.observers:
             observer.told(event)
 
+    def _pays_for_s(self, stage: str, member: str, age_s: float, worth_s: float) -> float | None:
+        return self.calls.experience.pays_for_s(member, stage, age_s, worth_s, _now())
+
+    def _widen_at(self, began_at: float) -> float:
+        """When a panel is convened whether its first members have answered or not."""
+        return began_at + (self.deadline_at - began_at) * OPENING_SHARE
+
     def _call_to(self, member: str, request: Request) -> Call:
         sampling = self.task.panel_sampling.over(request.sampling)
         if sampling is not request.sampling:
             request = replace(request, sampling=sampling)
         return Call(member, request, timeout_s=self.deadline_at - _now())
-
-    def _priced(self, candidate: Candidate) -> Candidate:
-        outcome = candidate.completion or candidate.error
-        return replace(candidate, cost_usd=self._cost_usd(candidate.member, outcome)) if outcome else candidate
-
-    def _cost_usd(self, member: str, outcome: Completion | MemberError) -> float | None:
-        """What a call came to cost, at the price of the member that answered it."""
-        answered_by = outcome.answered_by if isinstance(outcome, Completion) else None
-        profile = self.pool.profiles.get(answered_by or member)
-        return cost_usd(outcome.usage, None if profile is None else profile.price)
-
-    def _stop(self, task: asyncio.Task[Event] | asyncio.Task[Completion | MemberError]) -> None:
-        if not task.done():
-            task.cancel()
-            self.losers.add(task)
-            _STOPPING.add(task)
-            task.add_done_callback(_STOPPING.discard)
-
-    async def _await_losers(self) -> None:
-        if self.losers:
-            _, pending = await asyncio.wait(self.losers, timeout=LOSERS_WAIT_S)
-            if pending:
-                _log.warning("%d cancelled calls to members are still running", len(pending))
 
     def _result(self, decision: Decision) -> Fused:
         answered = [candidate for candidate in self.candidates if candidate.status == "answered"]
@@ -366,38 +337,15 @@ class _Run:
             verdict=decision.verdict,
             timings=Timings(total_ms, self.panel_s * 1e3, None if self.judge_s is None else self.judge_s * 1e3),
             overhead_vs_slowest_member=total_ms / slowest_ms - 1 if slowest_ms > 0 else None,
-            usage=self.ledger.usage,
-            cost_usd=self.ledger.cost_usd,
+            usage=self.calls.ledger.usage,
+            cost_usd=self.calls.ledger.cost_usd,
             degraded=decision.degraded,
             dropped=tuple(skip for skip in SKIPS if skip in self.task.skips),
-            stages=self.ledger.stages,
+            stages=self.calls.ledger.stages,
             agreement=decision.agreement,
             assembly=decision.assembly,
+            saved=saved(self.task.preset, self.rounds, self.judge_calls, self.calls.experience, _now()),
         )
-
-
-_STOPPING: set[asyncio.Task[object]] = set()
-"""Calls that were cancelled and have not ended, some of them longer than their request; held so that they are not
-collected while they run."""
-
-
-def _ended(member: str, task: asyncio.Task[Event]) -> Event:
-    return Failed(member, _cancelled_itself(member), _now()) if task.cancelled() else task.result()
-
-
-def _checked(reply: object, member: str) -> Completion:
-    if not isinstance(reply, Completion):
-        raise MalformedReply(f"a {type(reply).__name__} instead of a completion", member=member)
-    if not reply.text.strip() and not reply.tool_calls:
-        empty = EmptyCompletion("neither text nor tool calls", member=member)
-        empty.usage = reply.usage
-        raise empty
-    return reply
-
-
-def _cancelled_itself(member: str) -> MemberError:
-    """For a call that ended as cancelled though nobody here cancelled it."""
-    return MemberUnavailable("the call was cancelled by the member itself", member=member)
 
 
 def _whole(completion: Completion) -> Delta:

@@ -14,17 +14,18 @@ from fusion.values import Agreement, Candidate
 Decide = Callable[[Task, Sequence[Candidate]], Plan]
 
 
-def agreed(task: Task, candidates: Sequence[Candidate]) -> Agreement | None:
-    """Whether the candidates agree, by the preset's own rule; None when they were not compared."""
+def agreed(task: Task, candidates: Sequence[Candidate], quorum: int | None = None) -> Agreement | None:
+    """Whether the candidates agree, by the preset's own rule; None when they were not compared. `quorum` stands in for
+    the panel's."""
     preset = task.preset
     valid, _ = admitted(task.request, candidates)
-    return agreement(valid, preset.agreement, preset.policy.quorum_of(len(preset.panel)))
+    return agreement(valid, preset.agreement, quorum or preset.policy.quorum_of(len(preset.panel)))
 
 
-def settled_or(decide: Decide, task: Task, candidates: Sequence[Candidate]) -> Plan:
+def settled_or(decide: Decide, task: Task, candidates: Sequence[Candidate], quorum: int | None = None) -> Plan:
     """The answer that enough of the candidates agree on, as the most trusted of them gave it; or else what `decide`
     makes of all of them."""
-    found = agreed(task, candidates)
+    found = agreed(task, candidates, quorum)
     if found is None or not found.agreed:
         return replace((yield from decide(task, candidates)), agreement=found)
     spokesman = next(candidate for candidate in candidates if candidate.member in found.members)

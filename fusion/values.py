@@ -16,7 +16,7 @@ from fusion.errors import MemberError
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 Status = Literal["answered", "failed", "cancelled"]
-Mode = Literal["best-of", "merge", "debate"]
+Mode = Literal["best-of", "merge", "debate", "auto"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
@@ -266,6 +266,23 @@ class Spent:
 
 
 @dataclass(frozen=True, slots=True)
+class Saved:
+    """What was not waited for or not asked because it was not needed.
+
+    `judge_calls` counts judge models that were not asked, `unasked` are members that were not, `cut_short` those whose
+    calls were cancelled with a quorum in. `time_ms` and `cost_usd` are what the calls that were not made take and cost
+    on average, and the part of the grace that was not waited for; None where that is not known. What the calls that
+    were cut short would have cost is in neither.
+    """
+
+    judge_calls: int
+    unasked: tuple[str, ...]
+    cut_short: tuple[str, ...]
+    time_ms: float | None
+    cost_usd: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Timings:
     """Where the time went, in milliseconds; `judge_ms` is None when no judge model was asked."""
 
@@ -278,10 +295,11 @@ class Timings:
 class Fused:
     """The answer to a fused request, and how it came about.
 
-    `judge` is the member that decided, None when no judge model did. `usage` sums what the backends reported over
-    every call made. `cost_usd` is None as soon as one answered call's cost is unknown. `degraded` says why the answer
-    is less than was asked for, None when it is not. `dropped` are the parts of the plan that the deadline left no time
-    for. `stages` says what was used where. `agreement` is None when candidates were not compared.
+    `judge` is the member that decided, None when no judge model did. `usage` sums what the backends reported over every
+    call made. `cost_usd` is None as soon as one answered call's cost is unknown. `degraded` says why the answer is less
+    than was asked for, None when it is not. `dropped` are the parts of the plan that the deadline left no time for.
+    `stages` says what was used where. `agreement` is None when candidates were not compared, `saved` when nothing was
+    left out.
     """
 
     completion: Completion
@@ -297,4 +315,5 @@ class Fused:
     dropped: tuple[str, ...] = ()
     stages: tuple[Spent, ...] = ()
     agreement: Agreement | None = None
+    saved: Saved | None = None
     assembly: Assembly | None = None

@@ -154,7 +154,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("model", _TEXT, "the model id that the client named", lambda request: request.model),
     Column("streamed", pa.bool_(), "whether it asked for a stream", lambda request: request.streamed),
     Column("preset", _TEXT, "the preset", lambda request: request.task.preset.name),
-    Column("mode", _TEXT, "`best-of`, `merge` or `debate`", lambda request: request.task.preset.mode),
+    Column("mode", _TEXT, "`best-of`, `merge`, `debate` or `auto`", lambda request: request.task.preset.mode),
     Column("panel", _NAMES, "the members, in order of trust", lambda request: request.task.preset.panel),
     Column("judges", _NAMES, "the judge models in line", lambda request: request.task.preset.judges),
     Column("quorum", pa.int32(), "how many candidates were enough", lambda request: _quorum(request)),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+from fusion.modes.auto import auto
 from fusion.modes.best_of import best_of
 from fusion.modes.debate import debate
 from fusion.modes.merge import merge
@@ -9,6 +10,6 @@ from fusion.plan import Plan
 from fusion.preset import Task
 from fusion.values import Mode
 
-MODES: Mapping[Mode, Callable[[Task], Plan]] = {"best-of": best_of, "merge": merge, "debate": debate}
+MODES: Mapping[Mode, Callable[[Task], Plan]] = {"best-of": best_of, "merge": merge, "debate": debate, "auto": auto}
 
-__all__ = ["MODES", "best_of", "debate", "merge"]
+__all__ = ["MODES", "auto", "best_of", "debate", "merge"]

@@ -125,7 +125,7 @@ def test_a_configuration_cannot_be_changed(tmp_path: Path) -> None:
             "this name is taken",
         ),
         ("backends.api.limits", {"max_queued": -1}, "backends.api.limits.max_queued", "greater than or equal to 0"),
-        ("presets.fusion/merge.mode", "vote", "presets.fusion/merge.mode", "'best-of', 'merge' or 'debate'"),
+        ("presets.fusion/merge.mode", "vote", "presets.fusion/merge.mode", "'best-of', 'merge', 'debate' or 'auto'"),
         ("presets.fusion/merge.panel", [], "presets.fusion/merge.panel", "at least 1 item"),
         ("presets.fusion/merge.panel", ["ours", "x"], "presets.fusion/merge.panel[1]", "no member 'x'"),
         ("presets.fusion/merge.panel", ["ours", "ours"], "presets.fusion/merge.panel[1]", "named twice"),

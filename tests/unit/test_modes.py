@@ -43,7 +43,7 @@ def now() -> float:
 
 
 def test_every_mode_has_its_plan() -> None:
-    assert set(MODES) == {"best-of", "merge", "debate"}
+    assert set(MODES) == {"best-of", "merge", "debate", "auto"}
 
 
 # --- best-of ----------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from fusion.calls import LOSERS_WAIT_S
 from fusion.cost import Price
 from fusion.errors import (
     EmptyCompletion,
@@ -18,7 +19,7 @@ from fusion.errors import (
     NoQuorum,
 )
 from fusion.member import Emit
-from fusion.runner import JUDGE_RESERVE, LOSERS_WAIT_S, fuse
+from fusion.runner import JUDGE_RESERVE, fuse
 from fusion.testing import Answer, Behaviour, CutOff, Fail, Hang, IgnoreCancellation, Reply, Rubbish, ScriptedMember
 from fusion.values import Call, Completion, Delta, Usage
 from tests.panels import Recorder, favouring, fused, profile, scene

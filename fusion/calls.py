@@ -1,0 +1,117 @@
+"""The calls of one fused request: made, priced, charged, and stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field, replace
+
+from fusion.cost import cost_usd
+from fusion.errors import (
+    EmptyCompletion,
+    MalformedReply,
+    MemberError,
+    MemberUnavailable,
+    unexpected,
+    whereabouts,
+)
+from fusion.experience import Experience
+from fusion.ledger import Ledger
+from fusion.member import Emit
+from fusion.preset import Pool
+from fusion.round import Answered, Event, Failed
+from fusion.values import Call, Candidate, Completion
+
+LOSERS_WAIT_S = 0.5
+"""How long a request waits for cancelled calls to end. Those that end later are reported in the log."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Calls:
+    """Asks members, keeps account of what that took, and leaves nothing running."""
+
+    pool: Pool
+    experience: Experience
+    ledger: Ledger = field(default_factory=Ledger)
+    losers: set[asyncio.Task[object]] = field(default_factory=set[asyncio.Task[object]])
+
+    async def ask(self, call: Call, emit: Emit | None) -> Completion | MemberError:
+        """What a call came to. A member can end it in any way; only cancellation goes through."""
+        try:
+            return _checked(await self.pool.members[call.member].ask(call, emit), call.member)
+        except MemberError as error:
+            return error
+        except Exception as error:
+            _log.error("member %s: %s", call.member, whereabouts(error))
+            failure = unexpected(error, call.member)
+            failure.__cause__ = error
+            return failure
+
+    def stop(self, task: asyncio.Task[Event] | asyncio.Task[Completion | MemberError]) -> None:
+        """Cancel a call. It is awaited at the end."""
+        if not task.done():
+            task.cancel()
+            self.losers.add(task)
+            _STOPPING.add(task)
+            task.add_done_callback(_STOPPING.discard)
+
+    async def await_losers(self) -> None:
+        """Wait for the stopped calls to end, but not for long."""
+        if self.losers:
+            _, pending = await asyncio.wait(self.losers, timeout=LOSERS_WAIT_S)
+            if pending:
+                _log.warning("%d cancelled calls to members are still running", len(pending))
+
+    def cost_usd(self, member: str, outcome: Completion | MemberError) -> float | None:
+        """What a call came to cost, at the price of the member that answered it."""
+        answered_by = outcome.answered_by if isinstance(outcome, Completion) else None
+        profile = self.pool.profiles.get(answered_by or member)
+        return cost_usd(outcome.usage, None if profile is None else profile.price)
+
+    def priced(self, candidate: Candidate) -> Candidate:
+        outcome = candidate.completion or candidate.error
+        return replace(candidate, cost_usd=self.cost_usd(candidate.member, outcome)) if outcome else candidate
+
+    def charge(self, candidate: Candidate, stage: str) -> None:
+        """Enter a priced candidate into the books."""
+        if candidate.status == "answered" or candidate.usage:
+            self.ledger.charge(stage, candidate.usage, candidate.cost_usd)
+        self.learn(candidate.member, stage, candidate.latency_ms / 1e3, candidate.status, candidate.cost_usd)
+
+    def learn(self, member: str, stage: str, took_s: float, status: str, cost_usd: float | None) -> None:
+        """Remember how long a call took; one that was cancelled would have taken longer."""
+        if status != "failed" and took_s > 0:
+            now = asyncio.get_running_loop().time()
+            self.experience.record(member, stage, took_s, answered=status == "answered", at=now, cost_usd=cost_usd)
+
+
+_STOPPING: set[asyncio.Task[object]] = set()
+"""Calls that were cancelled and have not ended, some of them longer than their request; held so that they are not
+collected while they run."""
+
+
+def event_of(member: str, task: asyncio.Task[Event]) -> Event:
+    """How a candidate's call ended."""
+    now = asyncio.get_running_loop().time()
+    return Failed(member, cancelled_itself(member), now) if task.cancelled() else task.result()
+
+
+def outcome_event(member: str, outcome: Completion | MemberError, at: float) -> Event:
+    return Failed(member, outcome, at) if isinstance(outcome, MemberError) else Answered(member, outcome, at)
+
+
+def cancelled_itself(member: str) -> MemberError:
+    """For a call that ended as cancelled though nobody here cancelled it."""
+    return MemberUnavailable("the call was cancelled by the member itself", member=member)
+
+
+def _checked(reply: object, member: str) -> Completion:
+    if not isinstance(reply, Completion):
+        raise MalformedReply(f"a {type(reply).__name__} instead of a completion", member=member)
+    if not reply.text.strip() and not reply.tool_calls:
+        empty = EmptyCompletion("neither text nor tool calls", member=member)
+        empty.usage = reply.usage
+        raise empty
+    return reply

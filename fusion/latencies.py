@@ -1,0 +1,84 @@
+"""How long a member's calls take, learnt from those that ended and those that were given up."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+MIN_SAMPLES = 8
+"""So many calls have to be known before anything is concluded from them."""
+
+WINDOW = 200
+MAX_AGE_S = 600.0
+"""What is older is forgotten, so that a member which became faster is found out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """One call: how long it took, or for how long it was waited when it was given up."""
+
+    took_s: float
+    answered: bool
+    at: float
+
+
+class Latencies:
+    """The last calls of one kind to one member, at most `WINDOW` of them and none older than `MAX_AGE_S`.
+
+    A call that was given up is known to take longer than it was waited for. Leaving it out would make a straggler look
+    fast, so the distribution is estimated from both (Kaplan and Meier 1958).
+    """
+
+    def __init__(self) -> None:
+        self._recent: deque[Observed] = deque(maxlen=WINDOW)
+
+    def add(self, took_s: float, answered: bool, at: float) -> None:
+        self._recent.append(Observed(took_s, answered, at))
+
+    def known(self, now: float) -> int:
+        """How many calls are known."""
+        while self._recent and self._recent[0].at < now - MAX_AGE_S:
+            self._recent.popleft()
+        return len(self._recent)
+
+    def quantile_s(self, share: float, now: float) -> float | None:
+        """The time within which this share of the calls answers; where so many were given up that it is not known, the
+        longest time that any was waited for. None with less than `MIN_SAMPLES`."""
+        if self.known(now) < MIN_SAMPLES:
+            return None
+        for took_s, running in self._survival(0.0):
+            if running <= 1 - share + 1e-9:
+                return took_s
+        return max(observed.took_s for observed in self._recent)
+
+    def pays_for_s(self, age_s: float, worth_s: float, now: float) -> float | None:
+        """How much longer it pays to wait for a call that has run for `age_s` seconds, when its answer is worth
+        `worth_s` seconds of waiting: the time t that makes the most of
+
+            worth_s * P(it answers within t more) - E[the time waited, at most t]
+
+        Nothing is learnt while one waits but that it has not answered yet, so the best rule is a time fixed beforehand.
+        None when less than `MIN_SAMPLES` of the calls are known to have run that long.
+        """
+        if self.known(now) and sum(observed.took_s > age_s for observed in self._recent) < MIN_SAMPLES:
+            return None
+        if not self._recent:
+            return None
+        best, pays_s, waited_s, last_s, running = 0.0, 0.0, 0.0, age_s, 1.0
+        for took_s, runs_on in self._survival(age_s):
+            waited_s += running * (took_s - last_s)
+            last_s, running = took_s, runs_on
+            if (gain := worth_s * (1 - running) - waited_s) > best:
+                best, pays_s = gain, took_s - age_s
+        return pays_s
+
+    def _survival(self, age_s: float) -> list[tuple[float, float]]:
+        """The share of calls that still run after each time at which one answered, of those that ran at `age_s`."""
+        later = sorted((observed.took_s, not observed.answered) for observed in self._recent if observed.took_s > age_s)
+        curve: list[tuple[float, float]] = []
+        running = 1.0
+        for index, (took_s, given_up) in enumerate(later):
+            if not given_up:
+                running *= 1 - 1 / (len(later) - index)
+                curve.append((took_s, running))
+        return curve

@@ -1,0 +1,42 @@
+"""What an early exit saved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fusion.deadline import JUDGE_STAGES
+from fusion.experience import Experience
+from fusion.preset import Preset
+from fusion.round import Round
+from fusion.values import Saved
+
+
+def saved(
+    preset: Preset, rounds: Sequence[Round], judge_calls: int, experience: Experience, now: float
+) -> Saved | None:
+    """What was saved because candidates agreed or because waiting did not pay; None when nothing was."""
+    settled = any(played.settled for played in rounds) and judge_calls == 0
+    grace_s = sum(played.grace_saved_s for played in rounds)
+    unasked = rounds[0].unasked if settled else ()
+    cut_short = tuple(
+        candidate.member
+        for played in rounds
+        if played.settled or played.grace_saved_s
+        for candidate in played.outcomes
+        if candidate.status == "cancelled"
+    )
+    if not settled and not cut_short:
+        return None
+    judge, stage = preset.judges[0] if preset.judges else "", JUDGE_STAGES[preset.decides_by]
+    times_s = [experience.quantile_s(judge, stage, 0.5, now)] if settled else []
+    costs_usd = [experience.mean_cost_usd(judge, stage)] if settled else []
+    costs_usd += [experience.mean_cost_usd(member, "panel") for member in unasked]
+    known_s = [time for time in times_s if time is not None]
+    known_usd = [cost for cost in costs_usd if cost is not None]
+    return Saved(
+        judge_calls=1 if settled else 0,
+        unasked=unasked,
+        cut_short=cut_short,
+        time_ms=(grace_s + sum(known_s)) * 1e3 if len(known_s) == len(times_s) else None,
+        cost_usd=sum(known_usd) if len(known_usd) == len(costs_usd) else None,
+    )
