@@ -19,7 +19,7 @@ from cluster.config import ClusterConfig, JudgeReplicas, RemoteBackendConfig, Re
 from cluster.remote_backend import remote_backend
 from cluster.smollm2 import default_cache_dir
 from deployments.catalogue import Catalogue
-from deployments.judge import Judge
+from deployments.judge import MEMBER_TIMEOUT_S, Judge
 from deployments.queue_depth import autoscaling_config
 from deployments.remote_replica import RemoteReplica, RemoteSettings
 from deployments.resilience.breaker import BreakerSettings
@@ -31,6 +31,8 @@ from fusion.member import MemberProfile
 
 APP_NAME = "fusion"
 _BEING_REFUSED = 256
+# Beside the longest deadline of any request, for a replica that goes away to end what it has.
+_DRAIN_MARGIN_S = 10.0
 
 
 # Serve's decorators are typed for functions.
@@ -59,7 +61,7 @@ def build(
     judge = config.judge
     # What is too much the replica refuses itself, in the API's own words; Serve only has to let it in.
     let_in = judge.max_ongoing + judge.max_queued + _BEING_REFUSED
-    options = _options("judge", judge.replicas, judge.target_queue_depth, let_in, let_in)
+    options = _options("judge", judge.replicas, judge.target_queue_depth, let_in, _drain_s(config))
     return _deployment(_asgi_ingress(Judge), **options).bind(
         catalogue,
         members or member_deployments(config, profiles, folders or {}),
@@ -91,21 +93,26 @@ def member_deployments(
 ) -> dict[str, Application]:
     """Every member's deployment, by member name."""
     deployments: dict[str, Application] = {}
+    drain_s = _drain_s(config)
     for name, backend in config.backends.items():
         voices = {member: profile for member, profile in profiles.items() if profile.backend == name}
         if isinstance(backend, VllmBackendConfig):
             if voices:
                 model = folders.get(backend.model, backend.model)
-                deployments |= dict.fromkeys(voices, _vllm(name, model, backend, voices))
+                deployments |= dict.fromkeys(voices, _vllm(name, model, backend, voices, drain_s))
         else:
             deployments |= {
-                member: _remote(backend, profile, len(voices), config.members[member].omits, config.tracing_settings())
+                member: _remote(
+                    backend, profile, len(voices), config.members[member].omits, config.tracing_settings(), drain_s
+                )
                 for member, profile in voices.items()
             }
     return deployments
 
 
-def _vllm(name: str, model: str, backend: VllmBackendConfig, voices: Mapping[str, MemberProfile]) -> Application:
+def _vllm(
+    name: str, model: str, backend: VllmBackendConfig, voices: Mapping[str, MemberProfile], drain_s: float
+) -> Application:
     from deployments.vllm_member import EngineSettings, vllm_deployment  # it brings in PyTorch
 
     settings = EngineSettings(
@@ -119,6 +126,7 @@ def _vllm(name: str, model: str, backend: VllmBackendConfig, voices: Mapping[str
         max_replicas=backend.replicas.max,
         target_ongoing=backend.replicas.target_ongoing,
         max_ongoing=backend.replicas.max_ongoing,
+        drain_s=drain_s,
     )
     return vllm_deployment(settings, voices)
 
@@ -129,6 +137,7 @@ def _remote(
     members: int,
     omits: frozenset[str],
     tracing: TracingSettings | None,
+    drain_s: float,
 ) -> Application:
     replicas = backend.replicas
     # No replica knows of the others, so each keeps to an even share.
@@ -148,17 +157,25 @@ def _remote(
         tracing=tracing,
         max_ongoing=replicas.max_ongoing,
     )
-    options = _options(f"member:{profile.name}", replicas, replicas.target_ongoing, let_in, let_in)
+    options = _options(f"member:{profile.name}", replicas, replicas.target_ongoing, let_in, drain_s)
     return _deployment(RemoteReplica, **options).bind(settings, profile)
 
 
+def _drain_s(config: ClusterConfig) -> float:
+    """How long a request may be under way."""
+    deadlines = [preset.deadline_s for preset in config.presets.values()]
+    return max(MEMBER_TIMEOUT_S, *deadlines) + _DRAIN_MARGIN_S
+
+
 def _options(
-    name: str, replicas: RemoteReplicas | JudgeReplicas, target_ongoing: float, max_ongoing: int, max_queued: int
+    name: str, replicas: RemoteReplicas | JudgeReplicas, target_ongoing: float, let_in: int, drain_s: float
 ) -> dict[str, Any]:
     return {
         "name": name,
-        "max_ongoing_requests": max_ongoing,
-        "max_queued_requests": max_queued,
+        "max_ongoing_requests": let_in,
+        "max_queued_requests": let_in,
+        # A replica that is to go ends what it has.
+        "graceful_shutdown_timeout_s": drain_s,
         "autoscaling_config": autoscaling_config(replicas.min, replicas.max, target_ongoing),
         "ray_actor_options": {"num_cpus": replicas.num_cpus},
         # A path may hold nothing of a prompt, but a log line a request is a cost on the hot path.

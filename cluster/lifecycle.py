@@ -99,7 +99,7 @@ def serve(file: Path, host: str | None, port: int | None, address: str | None, r
 
 
 def _start_ray(config: ClusterConfig, address: str | None, report: Report) -> None:
-    os.environ |= _environment(is_loopback(config.server.host))
+    os.environ |= _environment(is_loopback(config.server.host)) | ({} if address is None else _joining())
     import ray  # reads the environment when it is imported
 
     _quieten("ray", "httpx", "vllm")
@@ -113,6 +113,7 @@ def _start_ray(config: ClusterConfig, address: str | None, report: Report) -> No
         )
     else:
         context = ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    report(f"Ray is at {ray.get_runtime_context().gcs_address}")
     if context.dashboard_url:
         report(f"Ray's dashboard: http://{context.dashboard_url}")
 
@@ -160,6 +161,15 @@ def _environment(local: bool) -> dict[str, str]:
         # By default a replica waits half a minute for proxies on other nodes before it ends.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
     }
+
+
+def _joining() -> dict[str, str]:
+    """The environment for joining a cluster. Ray gives each one that it starts a token, which it keeps in the home of
+    who started it, and sends it only when told so before it is imported."""
+    named = any(os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"))
+    if named or not (os.environ.get("RAY_AUTH_TOKEN") or (Path.home() / ".ray" / "auth_token").is_file()):
+        return {}
+    return {"RAY_AUTH_MODE": "token"}
 
 
 def _in_background(*works: Callable[[], object]) -> list[Future[object]]:

@@ -58,7 +58,7 @@ class EngineSettings:
     `model` is a hub id, a path or an object-store URL. `engine` holds vLLM's engine arguments, verbatim; what it leaves
     out is vLLM's default, but for structured outputs, which are held to compact JSON. `accelerator` is `cpu`, `gpu` for
     whatever GPU there is, or a GPU type that Ray knows. Each replica is meant to have `target_ongoing` calls under way
-    and takes `max_ongoing`; as many again may wait for it.
+    and takes `max_ongoing`; as many again may wait for it. One that is to go has `drain_s` seconds to end what it has.
     """
 
     name: str
@@ -71,6 +71,7 @@ class EngineSettings:
     max_replicas: int = 1
     target_ongoing: int = 64
     max_ongoing: int = 256
+    drain_s: float = 130.0
 
 
 def vllm_deployment(settings: EngineSettings, profiles: Mapping[str, MemberProfile]) -> Application:
@@ -247,6 +248,7 @@ def llm_config(settings: EngineSettings) -> LLMConfig:
             "deployment_config": {
                 "max_ongoing_requests": settings.max_ongoing,
                 "max_queued_requests": settings.max_ongoing,
+                "graceful_shutdown_timeout_s": settings.drain_s,
                 "autoscaling_config": autoscaling_config(
                     settings.min_replicas, settings.max_replicas, settings.target_ongoing, DOWN_AFTER_S
                 ),
