@@ -231,6 +231,7 @@ class PresetConfig(_Model):
     deadline_s: Seconds = Policy().deadline_s
     rounds: Annotated[int, Field(ge=1, le=MAX_ROUNDS)] | None = None
     decision: DecisionMode | None = None
+    both_orders: bool = True
     agreement: AgreementConfig = AgreementConfig()
 
     @property
@@ -319,6 +320,7 @@ class ClusterConfig(_Model):
                 policy=Policy(preset.quorum, deadline_s=preset.deadline_s).with_grace(preset.straggler_grace),
                 rounds=preset.rounds or 1,
                 decision=preset.decision or "merge",
+                both_orders=preset.both_orders,
                 agreement=AgreementPolicy(preset.agreement.short, preset.agreement.long),
             )
             for name, preset in self.presets.items()

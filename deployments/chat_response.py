@@ -298,6 +298,8 @@ def _verdict_body(verdict: Verdict) -> dict[str, Any]:
         "reason": verdict.reason,
         "order": verdict.order,
         "seed": verdict.seed,
+        "agreed": verdict.agreed,
+        "tie_broken_by": verdict.tie_broken_by,
     }
 
 

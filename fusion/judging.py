@@ -62,6 +62,11 @@ def blind(candidates: Sequence[Candidate], request: Request, seed: int) -> Ballo
     return Ballot(tuple(order), tuple(ascii_uppercase[: len(order)]), fence, seed)
 
 
+def turned(ballot: Ballot) -> Ballot:
+    """The same candidates in the opposite order, so that each has another label and another place."""
+    return replace(ballot, candidates=tuple(reversed(ballot.candidates)))
+
+
 def verdict_request(request: Request, ballot: Ballot) -> Request:
     """Asks a judge model for a verdict on the ballot, at temperature 0 and held to the verdict's JSON schema."""
     scores = ", ".join(f'"{label}": 0-10' for label in ballot.labels)
@@ -88,6 +93,22 @@ def read_verdict(text: str, ballot: Ballot, judge: str, trust: Sequence[str]) ->
     return Verdict(judge, winner, scores, reason, order, ballot.seed)
 
 
+def of_both_orders(first: Verdict, second: Verdict, trust: Sequence[str]) -> Verdict:
+    """One verdict of two that were given in opposite orders.
+
+    Judge models favour positions: GPT-4 kept its verdict under a swap in 65% of pairs (arXiv 2306.05685). So two orders
+    that disagree on the winner are a tie between their winners. The sums of the scores settle it, then the order of
+    trust.
+    """
+    scores = {member: _mean(score, second.scores.get(member)) for member, score in first.scores.items()}
+    if first.winner == second.winner:
+        return replace(first, scores=scores, agreed=True)
+    tied = [member for member in trust if member in (first.winner, second.winner)]
+    sums = [(first.scores.get(member) or 0) + (second.scores.get(member) or 0) for member in tied]
+    by = "trust" if sums[0] == sums[1] else "scores"
+    return replace(first, winner=tied[sums.index(max(sums))], scores=scores, agreed=False, tie_broken_by=by)
+
+
 def merge_request(request: Request, ballot: Ballot) -> Request:
     """Asks a judge model to write one answer from the ballot, with the client's own sampling and answer format.
 
@@ -106,6 +127,11 @@ def rebuttal_request(request: Request, own: Candidate, ballot: Ballot) -> Reques
     """Shows a member its own last answer and the others', unnamed, and asks it to answer again."""
     rebuttal = f"{_REBUT.format(fence=ballot.fence)}\n\n{_fenced_answers(ballot)}"
     return replace(request, messages=(*request.messages, Message("assistant", _answer(own)), Message("user", rebuttal)))
+
+
+def _mean(one: float | None, other: float | None) -> float | None:
+    known = [score for score in (one, other) if score is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _led_by(instructions: str, messages: tuple[Message, ...]) -> tuple[Message, ...]:

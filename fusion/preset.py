@@ -58,7 +58,8 @@ class Preset:
     """A named panel, mode, judge and policy.
 
     `panel` is in order of trust. `judges` are asked one after the other until one gives a decision. `rounds` bounds
-    the rebuttals of a debate, and `decision` says how it, or an auto, ends.
+    the rebuttals of a debate, and `decision` says how it, or an auto, ends. `both_orders`: a judge model that picks is
+    asked twice at once, with the candidates in opposite orders.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Preset:
     rounds: int = 1
     decision: DecisionMode = "merge"
     agreement: AgreementPolicy = AgreementPolicy()
+    both_orders: bool = True
 
     @property
     def decides_by(self) -> DecisionMode:

@@ -224,7 +224,9 @@ class Candidate:
 class Verdict:
     """The judge model's decision about the candidates, with the labels it saw resolved to members.
 
-    `order` is the order in which it saw them, drawn from `seed`. `scores` go from 0 to 10, None where it gave none.
+    `order` is the order in which it saw them, drawn from `seed`. `scores` go from 0 to 10, None where it gave none. It
+    was asked in two opposite orders when `agreed` is not None: then the scores are means, and where the orders
+    disagreed on the winner that is a tie, which `tie_broken_by` settled: the sums of the scores, or the order of trust.
     """
 
     judge: str
@@ -233,6 +235,8 @@ class Verdict:
     reason: str
     order: tuple[str, ...]
     seed: int
+    agreed: bool | None = None
+    tie_broken_by: Literal["scores", "trust"] | None = None
 
 
 @dataclass(frozen=True, slots=True)

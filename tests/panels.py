@@ -45,13 +45,14 @@ def scene(
     seed: int = 7,
     profiles: Mapping[str, MemberProfile] | None = None,
     agreement: AgreementPolicy = JUDGED_ANYWAY,
+    both_orders: bool = False,
     **more: Any,
 ) -> tuple[Task, Pool]:
     """A task for a panel of all members but the judges, and the pool that it needs. Every panel is judged, whether it
-    agrees or not, unless a test is about that."""
+    agrees or not, and in one order, unless a test is about that."""
     panel = tuple(name for name in members if name not in judges)
     policy = Policy(quorum, grace, deadline_s)
-    preset = Preset("fusion/test", mode, panel, tuple(judges), policy, rounds, decision, agreement)
+    preset = Preset("fusion/test", mode, panel, tuple(judges), policy, rounds, decision, agreement, both_orders)
     known = {name: profile(name) for name in members} | dict(profiles or {})
     return Task(preset, request, known, seed, **more), Pool(members, known)
 

@@ -68,6 +68,7 @@ async def replay(row: Row, judge: NewJudge) -> Replayed:
         decision=row["decision"] or "merge",
         # It is the judge that is in question, so it is asked whether the candidates agree or not.
         agreement=AgreementPolicy(short=False, long=None),
+        both_orders=False,  # the candidates are shown in the order that they had then
     )
     profiles = {
         member: MemberProfile(member, candidates[0]["backend"] or "", candidates[0]["model"] or member)

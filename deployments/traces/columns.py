@@ -142,6 +142,8 @@ _VERDICT: tuple[Column, ...] = (
     _list_of("scores", "what each candidate got", lambda verdict: verdict.scores.items(), _SCORE),
     Column("order", _NAMES, "the candidates, as the judge model saw them", lambda verdict: verdict.order),
     Column("seed", _COUNT, "what that order was drawn from", lambda verdict: verdict.seed),
+    Column("agreed", pa.bool_(), "whether two opposite orders had the same winner", lambda verdict: verdict.agreed),
+    Column("tie_broken_by", _TEXT, "`scores` or `trust`, when not", lambda verdict: verdict.tie_broken_by),
     Column("reason", _TEXT, "the judge model's reason", lambda verdict: verdict.reason, "text"),
 )
 

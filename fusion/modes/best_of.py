@@ -1,4 +1,4 @@
-"""Best-of: a judge model scores every candidate, and the winner comes back verbatim."""
+"""Best-of: a judge model scores every candidate, in two opposite orders at once, and the winner comes back verbatim."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from fusion.admission import admitted
 from fusion.assembly import Assembly
 from fusion.errors import InvalidVerdict, MemberError, NoValidAnswer
 from fusion.fallback import most_trusted
-from fusion.judging import blind, read_verdict, verdict_request
-from fusion.plan import AskJudge, Decision, Plan, ask_judge, convene
+from fusion.judging import Ballot, blind, of_both_orders, read_verdict, turned, verdict_request
+from fusion.plan import AskJudge, Decision, Outcome, Plan, ask_judges, convene
 from fusion.preset import Task
 from fusion.settling import settled_or
 from fusion.succession import fallen_back, replaced, unjudged, unopposed
-from fusion.values import Candidate
+from fusion.values import Candidate, Verdict
 
 
 def best_of(task: Task) -> Plan:
@@ -43,17 +43,36 @@ def _picked(task: Task, candidates: Sequence[Candidate]) -> Plan:
     if "judge" in task.skips:
         return unjudged(task, candidates)
     ballot = blind(candidates, task.request, task.seed)
-    request = verdict_request(task.request, ballot)
+    in_order = task.preset.both_orders and "second_order" not in task.skips
+    ballots = (ballot, turned(ballot)) if in_order else (ballot,)
+    requests = [verdict_request(task.request, ballot) for ballot in ballots]
     failures: list[tuple[str, str]] = []
     for judge, share in task.preset.judge_shares():
-        try:
-            completion = yield from ask_judge(AskJudge(judge, request, share))
-            decided_by = completion.answered_by or judge
-            verdict = read_verdict(completion.text, ballot, decided_by, task.preset.panel)
-        except (MemberError, InvalidVerdict) as error:
-            failures.append((judge, error.code))
+        outcomes = yield from ask_judges([AskJudge(judge, request, share) for request in requests])
+        verdict, code = _verdict(outcomes, ballots, judge, task.preset.panel)
+        if verdict is None:
+            failures.append((judge, code))
             continue
         winner = next(candidate for candidate in candidates if candidate.member == verdict.winner)
         assert winner.completion is not None
-        return Decision(winner.completion, decided_by, verdict, replaced(failures))
+        return Decision(winner.completion, verdict.judge, verdict, replaced(failures))
     return fallen_back(most_trusted(candidates, task.profiles), failures)
+
+
+def _verdict(
+    outcomes: Sequence[Outcome], ballots: Sequence[Ballot], judge: str, trust: Sequence[str]
+) -> tuple[Verdict | None, str]:
+    """What a judge model's replies come to; where there is no verdict in any, None and the first one's error code."""
+    verdicts: list[Verdict] = []
+    codes: list[str] = []
+    for outcome, ballot in zip(outcomes, ballots, strict=True):
+        if isinstance(outcome, MemberError):
+            codes.append(outcome.code)
+            continue
+        try:
+            verdicts.append(read_verdict(outcome.text, ballot, outcome.answered_by or judge, trust))
+        except InvalidVerdict as error:
+            codes.append(error.code)
+    if len(verdicts) == 2:
+        return of_both_orders(verdicts[0], verdicts[1], trust), ""
+    return (verdicts[0], "") if verdicts else (None, codes[0])

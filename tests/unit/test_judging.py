@@ -15,6 +15,7 @@ from fusion.judging import (
     Ballot,
     blind,
     merge_request,
+    of_both_orders,
     read_verdict,
     rebuttal_request,
     verdict_request,
@@ -31,6 +32,7 @@ from fusion.values import (
     TextPart,
     Tool,
     ToolCall,
+    Verdict,
 )
 from tests.panels import QUESTION, answered, shown_answers
 
@@ -257,3 +259,31 @@ def test_members_of_the_panel_that_did_not_answer_cannot_win() -> None:
 def test_a_reply_without_a_verdict_is_invalid() -> None:
     with pytest.raises(InvalidVerdict):
         read_verdict("They are all fine.", blind(candidates_of("a", "b"), QUESTION, 5), "judge", TRUST)
+
+
+MEMBERS = ("ada", "bob", "cyd")
+
+
+def given(winner: str, **scores: float | None) -> Verdict:
+    return Verdict("judge", winner, scores, "because", MEMBERS, 1)
+
+
+def test_two_orders_that_agree_are_one_verdict() -> None:
+    verdict = of_both_orders(given("ada", ada=9, bob=2), given("ada", ada=7, bob=None), MEMBERS)
+    assert (verdict.winner, verdict.agreed, verdict.tie_broken_by) == ("ada", True, None)
+    assert verdict.scores == {"ada": 8, "bob": 2}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "winner", "by"),
+    [
+        (given("ada", ada=9, bob=2), given("bob", ada=3, bob=4), "ada", "scores"),
+        (given("ada", ada=6, bob=5), given("bob", ada=1, bob=9), "bob", "scores"),
+        (given("bob", ada=1, bob=9), given("ada", ada=9, bob=1), "ada", "trust"),
+        (given("cyd", bob=1, cyd=9), given("bob", bob=9, cyd=1), "bob", "trust"),
+    ],
+)
+def test_orders_that_disagree_are_a_tie(first: Verdict, second: Verdict, winner: str, by: str) -> None:
+    for one, other in ((first, second), (second, first)):
+        verdict = of_both_orders(one, other, MEMBERS)
+        assert (verdict.winner, verdict.agreed, verdict.tie_broken_by) == (winner, False, by)

@@ -25,7 +25,7 @@ from fusion.modes import MODES
 from fusion.plan import AskJudge
 from fusion.preset import AgreementPolicy
 from fusion.runner import fuse
-from fusion.testing import Answer, Behaviour, CutOff, Fail, Hang, Rubbish, ScriptedMember
+from fusion.testing import Answer, Behaviour, CutOff, Fail, Hang, Reply, Rubbish, ScriptedMember
 from fusion.values import Call, Completion, Delta, JsonSchema, Message, Mode, Request, Sampling, ToolCall, Usage
 from tests.panels import QUESTION, Recorder, favouring, fused, profile, scene, shown_answers
 
@@ -197,6 +197,36 @@ async def test_a_quorum_in_the_last_moment_leaves_no_time_to_judge() -> None:
     )
     assert result.timings.total_ms == pytest.approx(20e3)
     assert result.completion.text == "four"
+
+
+def first_shown(call: Call) -> str:
+    """A judge that likes whatever it is shown first."""
+    labels = list(shown_answers(call))
+    scores = ", ".join(f'"{label}": {9 if place == 0 else 3}' for place, label in enumerate(labels))
+    return f'{{"reason": "it came first", "scores": {{{scores}}}}}'
+
+
+async def test_a_judge_that_favours_a_place_decides_nothing() -> None:
+    for seed in range(6):
+        judge = ScriptedMember(Reply(first_shown))
+        result = await fused({**panel(ada="four", bob="five"), "judge": judge}, quorum=2, both_orders=True, seed=seed)
+        assert result.completion.text == "four"
+        assert result.verdict is not None
+        assert (result.verdict.agreed, result.verdict.tie_broken_by) == (False, "trust")
+        one, other = (list(shown_answers(call).values()) for call in judge.calls)
+        assert one == list(reversed(other))
+
+
+async def test_one_order_decides_when_the_other_gives_no_verdict_or_no_time_is_left_for_it() -> None:
+    judge = ScriptedMember(Answer("no idea"), favouring("five"))
+    result = await fused({**panel(ada="four", bob="five"), "judge": judge}, quorum=2, both_orders=True)
+    assert result.completion.text == "five"
+    assert result.verdict is not None
+    assert result.verdict.agreed is None
+    hurried = ScriptedMember(favouring("five"))
+    skips = frozenset({"second_order"})
+    await fused({**panel(ada="four", bob="five"), "judge": hurried}, quorum=2, both_orders=True, skips=skips)
+    assert len(hurried.calls) == 1
 
 
 # --- merge ------------------------------------------------------------------------------------------------------------
