@@ -1,7 +1,7 @@
 """An OpenAI-compatible server on the loopback address whose every answer takes a known time.
 
-A model's name says how long: `after-1500` answers after 1500 ms. Run as `python -m tests.chaos.upstream`, it prints its
-port and serves until its standard input ends.
+A model's name says how long: `after-1500` answers after 1500 ms. Run as `python -m tests.scaling.upstream`, it prints
+its port and serves until its standard input ends.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`make autoscale`: replicas follow the load up and down, and what is too much is refused.
 
-    python -m tests.chaos.autoscale [--out FOLDER] [--quick]
+    python -m tests.scaling.autoscale [--out FOLDER] [--quick]
 
 Closed-loop clients, from one to 200 and back, and 400 in between, which is more than the replicas at most take. Each
 fused request has a critical path of 4 seconds.
@@ -22,11 +22,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.chaos.chaos import BODY
-from tests.chaos.load import OK, REFUSED, Load, Outcome, counted, quantile
-from tests.chaos.machine import machine
-from tests.chaos.service import KEY, Service, State, ongoing, serving, wait_until_whole
+from tests.scaling.load import OK, REFUSED, Load, Outcome, counted, quantile
+from tests.scaling.machine import machine
+from tests.scaling.service import KEY, Service, State, ongoing, serving, wait_until_whole
 
+BODY: dict[str, Any] = {"model": "fusion/merge", "messages": [{"role": "user", "content": "What is 2 + 2?"}]}
 TARGET, MAX_ONGOING, MAX_QUEUED, MAX_REPLICAS = 40, 40, 20, 5
 PANEL_MS, JUDGE_MS = (1500, 2000, 2500), 1500
 OVERLOAD = 400
