@@ -124,13 +124,7 @@ def configuration(
             "writer": {"backend": "pair", "model": f"after-{judge_ms}"},
         },
         "presets": {
-            "fusion/merge": {
-                "mode": "merge",
-                "panel": ["one", "two", "three"],
-                "judge": "writer",
-                "deadline_s": 30,
-                "agreement": {"short": False},  # they all say the same
-            }
+            "fusion/merge": {"mode": "merge", "panel": ["one", "two", "three"], "judge": "writer", "deadline_s": 30}
         },
         "server": server,
     }
