@@ -8,16 +8,11 @@ from fusion.preset import SKIPS, Preset, Skip
 SHARE = 0.9
 """A part of the plan has time when so many of the calls that it takes are fast enough."""
 
-ORDERS = 1
-"""In how many orders at once a judge model is shown the candidates for a verdict."""
-
 JUDGE_STAGES = {"best-of": "judge", "merge": "write"}
 """What a judge model's calls are recorded as, by the way in which they decide."""
 
 
-def skips_for(
-    preset: Preset, left_s: float, experience: Experience, now: float, *, orders: int = ORDERS
-) -> frozenset[Skip]:
+def skips_for(preset: Preset, left_s: float, experience: Experience, now: float) -> frozenset[Skip]:
     """The parts of the preset's plan that are left out, so that what is left of the deadline is enough.
 
     The time that a plan takes is that of its calls, one after the other, each within the `SHARE` of its member's latest
@@ -25,24 +20,24 @@ def skips_for(
     the slower one, whose `SHARE` is the single call's at its square root. Parts are dropped in the order of `SKIPS`
     until the rest fits. Where a time is not known nothing is dropped on its account.
     """
-    parts = _parts(preset, orders)
+    parts = _parts(preset)
     for dropped in range(len(parts) + 1):
         skips = frozenset(parts[:dropped])
-        needed_s = _needed_s(preset, skips, experience, now, orders)
+        needed_s = _needed_s(preset, skips, experience, now)
         if needed_s is None or needed_s < left_s or dropped == len(parts):
             return skips if needed_s is not None else frozenset()
     raise AssertionError("unreachable")
 
 
-def _parts(preset: Preset, orders: int) -> list[Skip]:
+def _parts(preset: Preset) -> list[Skip]:
     """What can be left out of this preset's plan, in the order in which it is."""
     if len(preset.panel) == 1:
         return []
-    has = {"second_order": orders > 1 and preset.decides_by == "best-of", "rebuttals": preset.mode == "debate"}
+    has = {"second_order": preset.both_orders and preset.decides_by == "best-of", "rebuttals": preset.mode == "debate"}
     return [skip for skip in SKIPS if has.get(skip, True)]
 
 
-def _needed_s(preset: Preset, skips: frozenset[Skip], experience: Experience, now: float, orders: int) -> float | None:
+def _needed_s(preset: Preset, skips: frozenset[Skip], experience: Experience, now: float) -> float | None:
     panel_s = _round_s(preset, "panel", experience, now)
     if panel_s is None:
         return None
@@ -53,7 +48,7 @@ def _needed_s(preset: Preset, skips: frozenset[Skip], experience: Experience, no
     if "judge" in skips or len(preset.panel) == 1:
         return needed_s
     stage = JUDGE_STAGES[preset.decides_by]
-    twice = orders > 1 and stage == "judge" and "second_order" not in skips
+    twice = preset.both_orders and stage == "judge" and "second_order" not in skips
     judge_s = experience.quantile_s(preset.judges[0], stage, SHARE ** (1 / 2) if twice else SHARE, now)
     return None if judge_s is None else needed_s + judge_s
 

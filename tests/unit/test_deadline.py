@@ -59,9 +59,9 @@ async def test_a_short_deadline_drops_the_second_order_then_the_debate_then_the_
 ) -> None:
     members = {name: ScriptedMember() for name in ("ada", "bob", "cyd", "judge")}
     task, _ = scene(members, mode, quorum=2, deadline_s=deadline_s, rounds=2, decision=decision)
-    skips = skips_for(task.preset, deadline_s, experience(0.0), 0.0, orders=2)
-    assert skips == frozenset(dropped)
-    one_order = skips_for(task.preset, deadline_s, experience(0.0), 0.0, orders=1)
+    preset = replace(task.preset, both_orders=True)
+    assert skips_for(preset, deadline_s, experience(0.0), 0.0) == frozenset(dropped)
+    one_order = skips_for(task.preset, deadline_s, experience(0.0), 0.0)
     assert one_order <= frozenset(dropped) - {"second_order"}
 
 
