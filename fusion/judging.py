@@ -97,16 +97,15 @@ def of_both_orders(first: Verdict, second: Verdict, trust: Sequence[str]) -> Ver
     """One verdict of two that were given in opposite orders.
 
     Judge models favour positions: GPT-4 kept its verdict under a swap in 65% of pairs (arXiv 2306.05685). So two orders
-    that disagree on the winner are a tie between their winners. The sums of the scores settle it, then the order of
-    trust.
+    that disagree on the winner are a tie. The sums of the scores settle it, then the order of trust.
     """
     scores = {member: _mean(score, second.scores.get(member)) for member, score in first.scores.items()}
     if first.winner == second.winner:
         return replace(first, scores=scores, agreed=True)
-    tied = [member for member in trust if member in (first.winner, second.winner)]
-    sums = [(first.scores.get(member) or 0) + (second.scores.get(member) or 0) for member in tied]
-    by = "trust" if sums[0] == sums[1] else "scores"
-    return replace(first, winner=tied[sums.index(max(sums))], scores=scores, agreed=False, tie_broken_by=by)
+    sums = {member: (score or 0) + (second.scores.get(member) or 0) for member, score in first.scores.items()}
+    leading = [member for member in trust if sums.get(member) == max(sums.values())]
+    by = "scores" if len(leading) == 1 else "trust"
+    return replace(first, winner=leading[0], scores=scores, agreed=False, tie_broken_by=by)
 
 
 def merge_request(request: Request, ballot: Ballot) -> Request:

@@ -15,7 +15,7 @@ from ray.serve.handle import DeploymentHandle
 from deployments.handle_member import HandleMember
 from deployments.vllm_member import EngineSettings, vllm_deployment
 from fusion.member import MemberProfile
-from fusion.preset import DecisionMode, Policy, Pool, Preset, Task
+from fusion.preset import AgreementPolicy, DecisionMode, Policy, Pool, Preset, Task
 from fusion.values import Call, Message, Mode, Request, Sampling
 from tests.member_contract import Subject
 
@@ -40,7 +40,15 @@ class Engine:
     def task(self, mode: Mode, question: str, *, seed: int = 7, max_tokens: int = 16, **more: Any) -> tuple[Task, Pool]:
         """A fused request of the whole panel, of which everyone is waited for."""
         decision: DecisionMode = more.pop("decision", "merge")
-        preset = Preset(f"fusion/{mode}", mode, _PANEL, ("judge",), Policy(quorum=3, deadline_s=240), decision=decision)
+        preset = Preset(
+            f"fusion/{mode}",
+            mode,
+            _PANEL,
+            ("judge",),
+            Policy(quorum=3, deadline_s=240),
+            decision=decision,
+            agreement=AgreementPolicy(short=False),  # every panel is judged
+        )
         request = Request((Message("user", question),), Sampling(max_tokens=max_tokens, **more))
         return Task(preset, request, self.profiles, seed), Pool(
             dict.fromkeys(self.profiles, self.member()), self.profiles
