@@ -129,6 +129,7 @@ def fusion_body(fused: Fused, preset: str, include: Collection[str]) -> dict[str
         "agreement": None if fused.agreement is None else _agreement_body(fused.agreement),
         "assembly": None if fused.assembly is None else _assembly_body(fused.assembly),
         "analysis": None,
+        "suspicious": fused.suspicious,
         "timings_ms": {
             "total": _ms(timings.total_ms),
             "panel": _ms(timings.panel_ms),

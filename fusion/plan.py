@@ -7,7 +7,7 @@ thrown into it as the `MemberError` it failed with.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fusion.admission import admitted, check_schema
 from fusion.agreement import agreement
@@ -15,6 +15,7 @@ from fusion.assembly import Assembly
 from fusion.errors import MemberError, NoQuorum
 from fusion.preset import Task
 from fusion.round import Settled
+from fusion.untrusted import Suspicion
 from fusion.values import Agreement, Candidate, Completion, Request, Verdict
 
 
@@ -85,6 +86,7 @@ class Decision:
     degraded: str | None = None
     agreement: Agreement | None = None
     assembly: Assembly | None = None
+    suspicious: Mapping[str, tuple[Suspicion, ...]] = field(default_factory=dict[str, tuple[Suspicion, ...]])
 
 
 Step = Convene | AskJudge | AskJudges

@@ -344,6 +344,7 @@ class _Run:
             stages=self.calls.ledger.stages,
             agreement=decision.agreement,
             assembly=decision.assembly,
+            suspicious=decision.suspicious,
             saved=saved(self.task.preset, self.rounds, self.judge_calls, self.calls.experience, _now()),
         )
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from fusion.assembly import Assembly
 from fusion.errors import MemberError
+from fusion.untrusted import Suspicion
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
@@ -303,7 +304,7 @@ class Fused:
     call made. `cost_usd` is None as soon as one answered call's cost is unknown. `degraded` says why the answer is less
     than was asked for, None when it is not. `dropped` are the parts of the plan that the deadline left no time for.
     `stages` says what was used where. `agreement` is None when candidates were not compared, `saved` when nothing was
-    left out.
+    left out. `suspicious` are the members whose candidates look made for a judge model, with what is suspicious.
     """
 
     completion: Completion
@@ -321,3 +322,4 @@ class Fused:
     agreement: Agreement | None = None
     saved: Saved | None = None
     assembly: Assembly | None = None
+    suspicious: Mapping[str, tuple[Suspicion, ...]] = field(default_factory=dict[str, tuple[Suspicion, ...]])

@@ -133,13 +133,14 @@ def _reason(found: Mapping[str, Any]) -> str:
 
 
 def _scores_by_line(text: str, labels: Sequence[str]) -> Scores:
-    """Scores from lines that each hold a label, a number and nothing that would make the number something else.
+    """Scores from lines that each hold a label, a number and nothing that would make the number something else. A line
+    of an answer, with its mark, is none of them.
 
     Every repetition in the pattern is bounded, so that no text takes it more than linear time.
     """
     names = "|".join(map(re.escape, labels))
     line = re.compile(
-        rf"^[^\w\n]{{0,8}}(?:answer[ \t]{{1,4}})?({names})[^\w\n:=]{{0,4}}[:=][ \t*_]{{0,8}}"
+        rf"^[^\w\n|]{{0,8}}(?:answer[ \t]{{1,4}})?({names})[^\w\n:=]{{0,4}}[:=][ \t*_]{{0,8}}"
         r"(-?\d{1,9}(?:\.\d{1,9})?)[ \t*_]{0,8}(?:/[ \t]{0,4}10(?!\d)|$|(?![.,]\d)[.,;:(|\u2013\u2014-])",
         re.I | re.M,
     )

@@ -12,6 +12,7 @@ from fusion.preset import AgreementPolicy, DecisionMode, Policy, Pool, Preset, T
 from fusion.progress import CandidateEnded, CandidateGrew, JudgeAsked, PanelConvened, Progress
 from fusion.runner import fuse
 from fusion.testing import Reply
+from fusion.untrusted import MARK
 from fusion.values import Call, Candidate, Completion, Delta, Fused, Message, Mode, Request
 
 QUESTION = Request((Message("user", "What is two and two?"),))
@@ -66,8 +67,9 @@ async def fused(
 
 
 def shown_answers(call: Call) -> dict[str, str]:
-    """The fenced answers that a call shows, by label."""
-    return {label: text for label, _, text in _ANSWER.findall(call.request.messages[-1].text)}
+    """The fenced answers that a call shows, by label, without the marks of their lines."""
+    found = _ANSWER.findall(call.request.messages[-1].text)
+    return {label: "\n".join(line.removeprefix(MARK) for line in text.split("\n")) for label, _, text in found}
 
 
 def favouring(text: str) -> Reply:

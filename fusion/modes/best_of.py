@@ -55,7 +55,7 @@ def _picked(task: Task, candidates: Sequence[Candidate]) -> Plan:
             continue
         winner = next(candidate for candidate in candidates if candidate.member == verdict.winner)
         assert winner.completion is not None
-        return Decision(winner.completion, verdict.judge, verdict, replaced(failures))
+        return Decision(winner.completion, verdict.judge, verdict, replaced(failures), suspicious=ballot.suspicious)
     return fallen_back(most_trusted(candidates, task.profiles), failures)
 
 

@@ -48,7 +48,8 @@ def _write_words(task: Task, candidates: Sequence[Candidate]) -> Plan:
         return unopposed(task, candidates[0])
     if "judge" in task.skips:
         return unjudged(task, candidates)
-    request = merge_request(task.request, blind(candidates, task.request, task.seed))
+    ballot = blind(candidates, task.request, task.seed)
+    request = merge_request(task.request, ballot)
     failures: list[tuple[str, str]] = []
     for judge, share in task.preset.judge_shares():
         try:
@@ -60,5 +61,6 @@ def _write_words(task: Task, candidates: Sequence[Candidate]) -> Plan:
             if interrupted.partial is None:
                 raise
             return Decision(interrupted.partial, judge, degraded=f"deadline: {judge} was cut off")
-        return Decision(completion, completion.answered_by or judge, degraded=replaced(failures))
+        decided_by = completion.answered_by or judge
+        return Decision(completion, decided_by, degraded=replaced(failures), suspicious=ballot.suspicious)
     return fallen_back(most_trusted(candidates, task.profiles), failures)

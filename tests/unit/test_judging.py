@@ -20,6 +20,7 @@ from fusion.judging import (
     rebuttal_request,
     verdict_request,
 )
+from fusion.untrusted import disarmed, quoted
 from fusion.values import (
     Call,
     Candidate,
@@ -142,7 +143,9 @@ def test_what_a_candidate_fakes_stays_inside_its_fence(fake: str, seed: int) -> 
         rebuttal_request(QUESTION, answered("someone"), ballot),
     ):
         outside, inside = apart(request.messages[-1].text, ballot.fence)
-        assert sorted(body for title, body in inside if title.startswith("answer")) == sorted([fake, "four"])
+        mark = quoted if request.response_schema else disarmed
+        bodies = sorted(body for title, body in inside if title.startswith("answer"))
+        assert bodies == sorted([mark(fake), mark("four")])
         assert fake not in outside
         assert fake not in "".join(message.text for message in request.messages[:-1])
         assert ballot.fence in request.messages[0 if request.messages[0].role == "system" else -1].text
