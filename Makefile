@@ -33,6 +33,7 @@ test: check ## Everything that is checked
 	$(BIN)/pytest tests/serve
 	$(BIN)/pytest tests/benchmarks tests/scaling
 	$(BIN)/pytest tests/vllm
+	$(BIN)/pytest tests/nodes
 
 check: $(STAMP) ## The fast part: lint, types, import contract, unit tests
 	$(BIN)/ruff check .

@@ -14,13 +14,17 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, cast
 
+from ray.llm._internal.serve.engines.vllm.vllm_engine import VLLMEngine
 from ray.serve import Application
 from ray.serve.llm import LLMConfig, LLMServer, build_llm_deployment  # pyright: ignore[reportUnknownVariableType]
 from ray.serve.llm.openai_api_models import ChatCompletionRequest
 from ray.serve.schema import LoggingConfig
+from ray.util.placement_group import placement_group_table  # pyright: ignore[reportUnknownVariableType]
 from vllm.entrypoints.serve import create_error_response
 from vllm.exceptions import VLLMError
+from vllm.platforms import current_platform
 
+from deployments.cpu_shards import CpuShards
 from deployments.engine_schemas import lengths_as_patterns
 from deployments.image_urls import ImageUrls, has_links
 from deployments.member_replica import Deltas, MemberReplica, Outcome, ReplicaStatus
@@ -92,10 +96,11 @@ class VLLMReplica(LLMServer):
     """An engine as a member's replica: what `MemberReplica` offers, on `LLMServer`'s life cycle."""
 
     async def __init__(self, llm_config: LLMConfig, profiles: Mapping[str, MemberProfile]) -> None:
-        _spare_the_search(llm_config)
-        await super().__init__(llm_config)
         hosts = llm_config.engine_kwargs.get("allowed_media_domains") or ()
+        # First, for `__del__` is called too when the engine does not start.
         self._replica = MemberReplica(lambda: EngineMember(self, llm_config.model_id, image_hosts=hosts), profiles)
+        _spare_the_search(llm_config)
+        await super().__init__(llm_config, engine_cls=PlacedEngine)
         self._replica.listen(llm_config.deployment_config["max_ongoing_requests"])
 
     async def ask(self, call: Call) -> Outcome:
@@ -121,6 +126,20 @@ class VLLMReplica(LLMServer):
         """
         await self.check_health()
         return ReplicaStatus(ready=True)
+
+
+class PlacedEngine(VLLMEngine):
+    """An engine whose shards are where the placement group has them, on CPUs too.
+
+    Serve LLM starts all shards of an engine on CPUs beside the replica, wherever their bundles are.
+    """
+
+    def _prepare_engine_config(self, callback_ctx: Any) -> Any:
+        arguments, frontend, config = super()._prepare_engine_config(callback_ctx)
+        table = cast("dict[str, Any]", placement_group_table(callback_ctx.placement_group))
+        if current_platform.is_cpu() and len(set(table["bundles_to_node_id"].values())) > 1:
+            config.parallel_config.distributed_executor_backend = CpuShards
+        return arguments, frontend, config
 
 
 def _spare_the_search(config: LLMConfig) -> None:
