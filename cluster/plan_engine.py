@@ -115,6 +115,7 @@ class EngineToPlan:
         needs = ReplicaNeeds(
             gpus=shards,
             gpu=gpu.name,
+            gpu_memory_gib=gpu.memory_gib,
             cpus=shards + 2,
             memory_gib=_REPLICA_HOST_GIB + shards * _SHARD_HOST_GIB,
             nodes=shards if spread else math.ceil(shards / gpu.gpus_per_node),

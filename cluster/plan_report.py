@@ -124,13 +124,9 @@ def _deployments_table(plan: Plan) -> Table:
 
 def _needs(each: DeploymentPlan) -> str:
     replica = each.replica
-    gpus = f"{replica.gpus} {replica.gpu} ({_memory_of(replica.gpu)}), " if replica.gpus else ""
+    gpus = f"{replica.gpus} {replica.gpu} ({replica.gpu_memory_gib:.0f} GiB), " if replica.gpus else ""
     spread = f", over {replica.nodes} nodes" if replica.nodes > 1 else ""
     return f"{gpus}{replica.cpus:g} CPU, {replica.memory_gib:.1f} GiB{spread}"
-
-
-def _memory_of(gpu: str | None) -> str:
-    return f"{GPUS[gpu].memory_gib:.0f} GiB" if gpu in GPUS else "?"
 
 
 def _money(usd_per_hour: float | None, *, known: bool) -> tuple[str, str]:

@@ -32,6 +32,7 @@ class ReplicaNeeds:
 
     gpus: int = 0
     gpu: str | None = None
+    gpu_memory_gib: float | None = None
     cpus: float = IO_BOUND_CPUS
     memory_gib: float = IO_BOUND_GIB
     nodes: int = 1

@@ -17,7 +17,7 @@ from tests.simulation.policies import Fixed, QueueDepth, Scaler, ServeDefault
 
 DOCS = Path(__file__).parents[2] / "docs"
 TARGET = 96.0
-"""Fused requests that each judge replica should have under way: at two seconds each, half of what a core computes."""
+"""Fused requests that each judge replica should have under way: a third of what its core and its places allow."""
 
 MOST = 1500
 # Engines are kept longer than judges are, for their start takes longer: deployments/vllm_member.py.

@@ -259,6 +259,8 @@ def test_a_models_own_folder_goes_before_all(tmp_path: Path) -> None:
 def test_on_the_command_line() -> None:
     shown = run("plan", "-c", "mixtral-8x22b", "--rps", "2", "--gpu-hour-usd", "2.5")
     assert shown.exit_code == 0
+    small = run("plan", "-c", "mixtral-8x22b", "--gpu-memory-gib", "64")
+    assert "(64" in small.stdout
     for said in ("140.6 B parameters, 39.2 B active", "estimate", "40.00"):
         assert said in " ".join(shown.stdout.split())
     as_json = json.loads(run("plan", "-c", "mixtral-8x22b", "--json").stdout)
