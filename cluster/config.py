@@ -9,7 +9,7 @@ import hashlib
 import ipaddress
 import json
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
@@ -22,14 +22,17 @@ from deployments.resilience.limits import LimitSettings
 from deployments.resilience.retries import RetrySettings
 from deployments.tracing.settings import TracingSettings
 from deployments.wire import Api
+from fusion.analysis import AnalysisMode
 from fusion.cost import Price
 from fusion.member import MemberProfile
-from fusion.preset import SETTINGS_OF_MODES, AgreementPolicy, DecisionMode, Policy, Preset
+from fusion.preset import SETTINGS_OF_MODES, AgreementPolicy, DecisionMode, Policy, Preset, unfitting
+from fusion.rubric import Criterion
 from fusion.values import Effort, Mode, Reasoning, Sampling
 
 DEFAULT_PRESET = "fusion/merge"
 MAX_PANEL = 16
 MAX_ROUNDS = 5
+MAX_CRITERIA = 8
 MAX_DEADLINE_S = 3600.0
 IO_BOUND_CPUS = 0.1
 """Coordinating and waiting for others takes little of a core."""
@@ -191,6 +194,7 @@ class MemberConfig(_Model):
     system: str | None = None
     omits: Annotated[frozenset[Setting], Field(strict=False)] = frozenset()
     price: PriceConfig | None = None
+    family: Annotated[str, Field(min_length=1)] | None = None
     fallbacks: Annotated[tuple[str, ...], Field(max_length=MAX_PANEL, strict=False)] = ()
     hedge: str | Literal[False] | None = None
 
@@ -220,6 +224,14 @@ class AgreementConfig(_Model):
     long: Annotated[float, Field(gt=0, le=1)] | None = AgreementPolicy().long
 
 
+class CriterionConfig(_Model):
+    """Something that judge models score by."""
+
+    name: Annotated[str, Field(min_length=1, max_length=40, pattern=r'^[^"\\{}\r\n]+$')]
+    weight: Annotated[float, Field(gt=0, le=1000)] = Criterion("").weight
+    description: Annotated[str, Field(min_length=1, max_length=300)] | None = None
+
+
 class PresetConfig(_Model):
     """A named panel, mode, judge and policy. `panel` and a list of judges are in order of trust and succession."""
 
@@ -233,6 +245,43 @@ class PresetConfig(_Model):
     decision: DecisionMode | None = None
     both_orders: bool = True
     agreement: AgreementConfig = AgreementConfig()
+    jury: bool = False
+    rubric: Annotated[tuple[CriterionConfig, ...], Field(max_length=MAX_CRITERIA, strict=False)] = ()
+    no_harm: bool = False
+    analysis: AnalysisMode = "off"
+    judge_timeout_s: Seconds | None = None
+
+    @field_validator("rubric", mode="before")
+    @classmethod
+    def _by_weight(cls, value: Any) -> Any:
+        """A mapping of names to weights says the same as a list."""
+        if not isinstance(value, dict):
+            return value
+        return [{"name": name, "weight": weight} for name, weight in cast("dict[Any, Any]", value).items()]
+
+    @field_validator("analysis", mode="before")
+    @classmethod
+    def _off(cls, value: object) -> object:
+        return "off" if value is False else value  # YAML reads a bare off as false
+
+    def preset(self, name: str) -> Preset:
+        """The preset as the core knows it."""
+        return Preset(
+            name=name,
+            mode=self.mode,
+            panel=self.panel,
+            judges=self.judges,
+            policy=Policy(self.quorum, deadline_s=self.deadline_s).with_grace(self.straggler_grace),
+            rounds=self.rounds or 1,
+            decision=self.decision or "merge",
+            both_orders=self.both_orders,
+            agreement=AgreementPolicy(self.agreement.short, self.agreement.long),
+            jury=self.jury,
+            rubric=tuple(Criterion(each.name, each.weight, each.description) for each in self.rubric),
+            no_harm=self.no_harm,
+            analysis=self.analysis,
+            judge_timeout_s=self.judge_timeout_s,
+        )
 
     @property
     def judges(self) -> tuple[str, ...]:
@@ -246,6 +295,10 @@ class PresetConfig(_Model):
         for name, modes in SETTINGS_OF_MODES.items():
             if getattr(self, name) is not None and self.mode not in modes:
                 raise ValueError(f"{name} belongs to the mode {' or '.join(modes)}, this is {self.mode}")
+        if len({each.name.casefold() for each in self.rubric}) < len(self.rubric):
+            raise ValueError("rubric: two criteria have the same name")
+        for _, why in unfitting(self.preset("")):
+            raise ValueError(why)
         if self.mode == "auto" and not self.agreement.short and self.agreement.long is None:
             raise ValueError("the mode auto compares answers: agreement.short or agreement.long must be on")
         return self
@@ -311,20 +364,7 @@ class ClusterConfig(_Model):
 
     def fusion_presets(self) -> dict[str, Preset]:
         """Every preset as the core knows it."""
-        return {
-            name: Preset(
-                name=name,
-                mode=preset.mode,
-                panel=preset.panel,
-                judges=preset.judges,
-                policy=Policy(preset.quorum, deadline_s=preset.deadline_s).with_grace(preset.straggler_grace),
-                rounds=preset.rounds or 1,
-                decision=preset.decision or "merge",
-                both_orders=preset.both_orders,
-                agreement=AgreementPolicy(preset.agreement.short, preset.agreement.long),
-            )
-            for name, preset in self.presets.items()
-        }
+        return {name: preset.preset(name) for name, preset in self.presets.items()}
 
     def tracing_settings(self) -> TracingSettings | None:
         """Where replicas send their spans, None when they make none."""
@@ -401,7 +441,7 @@ class ClusterConfig(_Model):
         backend = self.backends[member.backend]
         model = member.model or (backend.model if isinstance(backend, VllmBackendConfig) else "")
         price = None if member.price is None else Price(**member.price.model_dump())
-        return MemberProfile(name, member.backend, model, member.sampling(), member.system, price)
+        return MemberProfile(name, member.backend, model, member.sampling(), member.system, price, member.family)
 
 
 def is_loopback(host: str) -> bool:

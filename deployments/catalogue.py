@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import starmap
 from typing import Any
 
 from deployments.chat_request import ChatRequest
 from fusion.errors import InvalidRequest, UnknownModel
 from fusion.judging import MAX_CANDIDATES
 from fusion.member import MemberProfile
-from fusion.preset import SETTINGS_OF_MODES, Preset
+from fusion.preset import SETTINGS_OF_MODES, Preset, unfitting
+from fusion.rubric import Criterion
 
 OPENROUTER_FUSION = "openrouter/fusion"
 """OpenRouter's own id for fusion; it stands for the default preset."""
@@ -71,7 +73,10 @@ class Catalogue:
         policy = replace(preset.policy, **changed)
         if options.straggler_grace is not None:
             policy = policy.with_grace(options.straggler_grace)
-        return replace(
+        analysis = options.analysis or preset.analysis
+        if "analysis" in options.include and analysis == "off":
+            analysis = "beside"
+        preset = replace(
             preset,
             mode=mode,
             panel=panel,
@@ -79,7 +84,16 @@ class Catalogue:
             policy=policy,
             rounds=options.rounds or preset.rounds,
             decision=options.decision or preset.decision,
+            jury=preset.jury if options.jury is None else options.jury,
+            rubric=tuple(starmap(Criterion, (options.rubric or {}).items())) or preset.rubric,
+            no_harm=preset.no_harm if options.no_harm is None else options.no_harm,
+            analysis=analysis,
+            awaits_analysis="analysis" in options.include,
         )
+        for name, why in unfitting(preset):
+            if getattr(options, name):
+                raise InvalidRequest(why, param=f"fusion.{name}")
+        return preset
 
     def _named(self, chat: ChatRequest) -> Preset:
         name = chat.preset or (chat.model if chat.model in self.presets else self.default_preset)

@@ -24,6 +24,7 @@ from deployments.openrouter import (
     fusion_plugin,
     fusion_tool,
 )
+from fusion.analysis import AnalysisMode
 from fusion.errors import InvalidRequest
 from fusion.preset import DecisionMode
 from fusion.values import (
@@ -43,6 +44,7 @@ from fusion.values import (
 
 MAX_DEADLINE_S = 3600.0
 MAX_ROUNDS = 5
+MAX_CRITERIA = 8
 
 NonEmpty = Annotated[str, Field(min_length=1)]
 
@@ -152,6 +154,10 @@ class _StreamOptions(Body):
     include_obfuscation: bool | None = None
 
 
+CriterionName = Annotated[str, Field(min_length=1, max_length=40, pattern=r'^[^"\\{}\r\n]+$')]
+Weight = Annotated[float, Field(gt=0, le=1000, strict=False)]
+
+
 class FusionOptions(Body):
     """What a request may change of its preset."""
 
@@ -163,7 +169,11 @@ class FusionOptions(Body):
     quorum: Annotated[int, Field(ge=1)] | None = None
     straggler_grace: Annotated[float, Field(ge=0, strict=False)] | Literal["adaptive"] | None = None
     deadline_s: Annotated[float, Field(gt=0, le=MAX_DEADLINE_S, strict=False)] | None = None
-    include: Sequence[Literal["candidates", "events", "provenance"]] = ()
+    jury: bool | None = None
+    rubric: Annotated[dict[CriterionName, Weight], Field(min_length=1, max_length=MAX_CRITERIA)] | None = None
+    no_harm: bool | None = None
+    analysis: AnalysisMode | None = None
+    include: Sequence[Literal["candidates", "events", "provenance", "analysis"]] = ()
 
 
 _Number = Annotated[float, Field(strict=False)]

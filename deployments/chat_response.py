@@ -24,7 +24,7 @@ from fusion.errors import (
 )
 from fusion.progress import CandidateEnded, CandidateGrew, JudgeAsked, PanelConvened, Progress
 from fusion.provenance import provenance
-from fusion.values import Agreement, Candidate, Completion, Delta, Fused, Saved, ToolCallDelta, Usage, Verdict
+from fusion.values import Agreement, Candidate, Completion, Delta, Fused, NoHarm, Saved, ToolCallDelta, Usage, Verdict
 
 DONE = b"data: [DONE]\n\n"
 RETRY_AFTER_S = 1
@@ -128,7 +128,8 @@ def fusion_body(fused: Fused, preset: str, include: Collection[str]) -> dict[str
         "verdict": None if fused.verdict is None else _verdict_body(fused.verdict),
         "agreement": None if fused.agreement is None else _agreement_body(fused.agreement),
         "assembly": None if fused.assembly is None else _assembly_body(fused.assembly),
-        "analysis": None,
+        "analysis": None if fused.analysis is None else asdict(fused.analysis),
+        "no_harm": None if fused.no_harm is None else _no_harm_body(fused.no_harm),
         "suspicious": fused.suspicious,
         "timings_ms": {
             "total": _ms(timings.total_ms),
@@ -301,6 +302,24 @@ def _verdict_body(verdict: Verdict) -> dict[str, Any]:
         "seed": verdict.seed,
         "agreed": verdict.agreed,
         "tie_broken_by": verdict.tie_broken_by,
+        "criteria": verdict.criteria or None,
+        "kin": [asdict(kin) for kin in verdict.kin],
+        "jury": None
+        if verdict.jury is None
+        else {
+            "verdicts": [_verdict_body(each) for each in verdict.jury.verdicts],
+            "points": verdict.jury.points,
+            "abstained": verdict.jury.abstained,
+        },
+    }
+
+
+def _no_harm_body(check: NoHarm) -> dict[str, Any]:
+    return {
+        "best": check.best,
+        "returned": check.returned,
+        "verdict": None if check.verdict is None else _verdict_body(check.verdict),
+        "failures": dict(check.failures),
     }
 
 

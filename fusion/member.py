@@ -37,7 +37,8 @@ class Member(Protocol):
 @dataclass(frozen=True, slots=True)
 class MemberProfile:
     """What makes a member a voice of its own: the backend and model that it speaks through, its sampling and its
-    system prompt. `price` is what its tokens cost, None when unknown."""
+    system prompt. `price` is what its tokens cost, None when unknown; `family` the kin of its model, None when its name
+    tells."""
 
     name: str
     backend: str
@@ -45,6 +46,7 @@ class MemberProfile:
     sampling: Sampling = field(default_factory=Sampling)
     system: str | None = None
     price: Price | None = None
+    family: str | None = None
 
     @property
     def origin(self) -> tuple[str, str]:

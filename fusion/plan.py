@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 
 from fusion.admission import admitted, check_schema
 from fusion.agreement import agreement
+from fusion.analysis import Analysis
 from fusion.assembly import Assembly
 from fusion.errors import MemberError, NoQuorum
 from fusion.preset import Task
 from fusion.round import Settled
 from fusion.untrusted import Suspicion
-from fusion.values import Agreement, Candidate, Completion, Request, Verdict
+from fusion.values import Agreement, Candidate, Completion, NoHarm, Request, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,25 +44,28 @@ class Opening:
 @dataclass(frozen=True, slots=True)
 class AskJudge:
     """Ask a judge model, with this share of the time that is left. `streams`: its words are the answer's. `stage` is
-    where its cost is counted."""
+    where its cost is counted. One `beside` others is not waited for when these have ended."""
 
     judge: str
     request: Request
     share: float = 1.0
     streams: bool = False
     stage: str = "judge"
+    beside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class AskJudges:
     """Ask several judge models at once, or one several times; at most one of the asks `streams`.
 
-    What came of them is sent back in their order, failures as values. `until_first`: once the first ask has ended,
-    the others are not waited for; those still running are cancelled and count as timed out.
+    What came of them is sent back in their order, failures as values. Once all that are not `beside` have ended nobody
+    is waited for. The first `jurors` of them are a jury: once most of it has answered the others have the fraction
+    `grace` of the time that it took. Those still running are then cancelled and count as timed out.
     """
 
     asks: tuple[AskJudge, ...]
-    until_first: bool = False
+    jurors: int = 0
+    grace: float = 0.0
 
 
 Outcome = Completion | MemberError
@@ -87,6 +91,8 @@ class Decision:
     agreement: Agreement | None = None
     assembly: Assembly | None = None
     suspicious: Mapping[str, tuple[Suspicion, ...]] = field(default_factory=dict[str, tuple[Suspicion, ...]])
+    analysis: Analysis | None = None
+    no_harm: NoHarm | None = None
 
 
 Step = Convene | AskJudge | AskJudges
@@ -139,9 +145,11 @@ def ask_judge(step: AskJudge) -> Generator[Step, Reply, Completion]:
     return completion
 
 
-def ask_judges(asks: Sequence[AskJudge], *, until_first: bool = False) -> Generator[Step, Reply, tuple[Outcome, ...]]:
+def ask_judges(
+    asks: Sequence[AskJudge], *, jurors: int = 0, grace: float = 0.0
+) -> Generator[Step, Reply, tuple[Outcome, ...]]:
     """Ask several judge models at once. Only a stream that breaks off is raised (`JudgeInterrupted`)."""
-    outcomes = yield AskJudges(tuple(asks), until_first)
+    outcomes = yield AskJudges(tuple(asks), jurors, grace)
     assert isinstance(outcomes, tuple)
     return outcomes
 

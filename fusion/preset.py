@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
+from fusion.analysis import AnalysisMode
 from fusion.member import Member, MemberProfile
+from fusion.rubric import Criterion
 from fusion.values import Mode, Request, Sampling
 
 DecisionMode = Literal["best-of", "merge"]
@@ -59,7 +61,10 @@ class Preset:
 
     `panel` is in order of trust. `judges` are asked one after the other until one gives a decision. `rounds` bounds
     the rebuttals of a debate, and `decision` says how it, or an auto, ends. `both_orders`: a judge model that picks is
-    asked twice at once, with the candidates in opposite orders.
+    asked twice at once, with the candidates in opposite orders. `jury`: all judges are asked at once, and their ranks
+    combined. `rubric` is what they score by. `no_harm`: a merge that loses to the best candidate is not returned.
+    `analysis` says when the candidates are compared, and `awaits_analysis` that the answer waits for it. No judge has
+    more than `judge_timeout_s`.
     """
 
     name: str
@@ -71,6 +76,12 @@ class Preset:
     decision: DecisionMode = "merge"
     agreement: AgreementPolicy = AgreementPolicy()
     both_orders: bool = True
+    jury: bool = False
+    rubric: tuple[Criterion, ...] = ()
+    no_harm: bool = False
+    analysis: AnalysisMode = "off"
+    awaits_analysis: bool = False
+    judge_timeout_s: float | None = None
 
     @property
     def decides_by(self) -> DecisionMode:
@@ -81,6 +92,18 @@ class Preset:
         """The judges in line, each with its share of the time that is left when its turn comes."""
         for asked, judge in enumerate(self.judges):
             yield judge, 1 / (len(self.judges) - asked)
+
+
+def unfitting(preset: Preset) -> Iterator[tuple[str, str]]:
+    """What is set about judging and has no part in the preset's plan, and why."""
+    picks = preset.decides_by == "best-of"
+    if preset.jury and len(preset.judges) < 2:
+        yield "jury", "a jury needs at least two judges"
+    for name, wanted in (("jury", preset.jury), ("rubric", bool(preset.rubric))):
+        if wanted and not picks and not preset.no_harm:
+            yield name, f"{name} belongs to picking: mode or decision best-of, or a merge with no_harm"
+    if preset.no_harm and picks:
+        yield "no_harm", "no_harm belongs to merging: mode or decision merge"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import inf
 
 from fusion.calls import Calls, cancelled_itself, event_of, outcome_event
 from fusion.deadline import JUDGE_STAGES, skips_for
@@ -229,20 +230,28 @@ class _Run:
         began_at = _now()
         outcomes: dict[int, Outcome] = {}
         turns: dict[int, _Turn] = {}
+        jury_ends_at = inf
+
+        def ends_at(index: int) -> float:
+            return min(self._patience_at(turns[index]), jury_ends_at if index < step.jurors else inf)
+
         try:
             for index, ask in enumerate(step.asks):
-                turn_s = (self.deadline_at - began_at) * ask.share
+                turn_s = min((self.deadline_at - began_at) * ask.share, self.task.preset.judge_timeout_s or inf)
                 if turn_s > 0:
                     turns[index] = self._begin(ask, began_at, turn_s)
                 else:
                     outcomes[index] = MemberTimeout("no time is left before the deadline", member=ask.judge)
-            while turns and not (step.until_first and 0 in outcomes):
-                wake_at = min(self._patience_at(turn) for turn in turns.values())
+            while not all(turn.ask.beside for turn in turns.values()):
                 tasks = [turn.task for turn in turns.values()]
-                await asyncio.wait(tasks, timeout=max(0.0, wake_at - _now()), return_when=asyncio.FIRST_COMPLETED)
+                timeout_s = max(0.0, min(ends_at(index) for index in turns) - _now())
+                await asyncio.wait(tasks, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
                 for index, turn in list(turns.items()):
-                    if turn.task.done() or self._patience_at(turn) <= _now():
+                    if turn.task.done() or ends_at(index) <= _now():
                         outcomes[index] = self._conclude(turns.pop(index))
+                voted = sum(isinstance(outcomes.get(index), Completion) for index in range(step.jurors))
+                if jury_ends_at == inf and voted > step.jurors // 2:
+                    jury_ends_at = _now() + step.grace * (_now() - began_at)
             for index in list(turns):
                 outcomes[index] = self._conclude(turns.pop(index))
         finally:
@@ -345,6 +354,8 @@ class _Run:
             agreement=decision.agreement,
             assembly=decision.assembly,
             suspicious=decision.suspicious,
+            analysis=decision.analysis,
+            no_harm=decision.no_harm,
             saved=saved(self.task.preset, self.rounds, self.judge_calls, self.calls.experience, _now()),
         )
 

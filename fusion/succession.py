@@ -15,14 +15,19 @@ Failures = Sequence[tuple[str, str]]
 
 def replaced(failures: Failures) -> str | None:
     """What to say when a judge decided after these had failed."""
-    return f"judge_replaced: {_story(failures)}" if failures else None
+    return f"judge_replaced: {told(failures)}" if failures else None
+
+
+def abstained(failures: Failures) -> str | None:
+    """What to say when some of a jury had no word."""
+    return f"jury_incomplete: {told(failures)}" if failures else None
 
 
 def fallen_back(candidate: Candidate, failures: Failures) -> Decision:
     """The candidate's answer, because every judge failed."""
     assert candidate.completion is not None
     return Decision(
-        candidate.completion, degraded=f"judge_failed: {_story(failures)}; the answer is {candidate.member}'s"
+        candidate.completion, degraded=f"judge_failed: {told(failures)}; the answer is {candidate.member}'s"
     )
 
 
@@ -40,5 +45,6 @@ def unopposed(task: Task, candidate: Candidate) -> Decision:
     return Decision(candidate.completion, degraded=f"single_candidate: {candidate.member}" if alone else None)
 
 
-def _story(failures: Failures) -> str:
+def told(failures: Failures) -> str:
+    """The failures as `degraded` has them."""
     return ", ".join(f"{judge} ({code})" for judge, code in failures)

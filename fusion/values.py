@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from fusion.analysis import Analysis
 from fusion.assembly import Assembly
 from fusion.errors import MemberError
+from fusion.kinship import Kin
 from fusion.untrusted import Suspicion
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
@@ -228,6 +230,8 @@ class Verdict:
     `order` is the order in which it saw them, drawn from `seed`. `scores` go from 0 to 10, None where it gave none. It
     was asked in two opposite orders when `agreed` is not None: then the scores are means, and where the orders
     disagreed on the winner that is a tie, which `tie_broken_by` settled: the sums of the scores, or the order of trust.
+    `criteria` are the scores of a rubric by member and criterion. `kin` are the candidates that the judge model may
+    favour as its own kind. The verdict of a `jury` has the means of its scores, and `judge` names all who had a say.
     """
 
     judge: str
@@ -238,6 +242,31 @@ class Verdict:
     seed: int
     agreed: bool | None = None
     tie_broken_by: Literal["scores", "trust"] | None = None
+    criteria: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict[str, Mapping[str, float | None]])
+    kin: tuple[Kin, ...] = ()
+    jury: Jury | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Jury:
+    """How several judge models came to one verdict: what each said, the Borda points that follow from all of their
+    orders, and who gave no verdict, with its error's code."""
+
+    verdicts: tuple[Verdict, ...]
+    points: Mapping[str, float]
+    abstained: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class NoHarm:
+    """A merge compared with the `best` candidate's. `returned` is that member when the merge lost and its candidate is
+    the answer, else None. `verdict` is None when no judge model gave one: then the merge stands unchecked, and
+    `failures` has their errors' codes."""
+
+    best: str
+    returned: str | None
+    verdict: Verdict | None
+    failures: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +334,7 @@ class Fused:
     than was asked for, None when it is not. `dropped` are the parts of the plan that the deadline left no time for.
     `stages` says what was used where. `agreement` is None when candidates were not compared, `saved` when nothing was
     left out. `suspicious` are the members whose candidates look made for a judge model, with what is suspicious.
+    `analysis` is None when none was wanted or no judge model was asked, `no_harm` when no merge was checked.
     """
 
     completion: Completion
@@ -323,3 +353,5 @@ class Fused:
     saved: Saved | None = None
     assembly: Assembly | None = None
     suspicious: Mapping[str, tuple[Suspicion, ...]] = field(default_factory=dict[str, tuple[Suspicion, ...]])
+    analysis: Analysis | None = None
+    no_harm: NoHarm | None = None

@@ -50,10 +50,13 @@ def scene(
     **more: Any,
 ) -> tuple[Task, Pool]:
     """A task for a panel of all members but the judges, and the pool that it needs. Every panel is judged, whether it
-    agrees or not, and in one order, unless a test is about that."""
+    agrees or not, and in one order, unless a test is about that. What is more goes to the preset or else the task."""
     panel = tuple(name for name in members if name not in judges)
     policy = Policy(quorum, grace, deadline_s)
-    preset = Preset("fusion/test", mode, panel, tuple(judges), policy, rounds, decision, agreement, both_orders)
+    settings = {name: more.pop(name) for name in Preset.__slots__ if name in more}
+    preset = Preset(
+        "fusion/test", mode, panel, tuple(judges), policy, rounds, decision, agreement, both_orders, **settings
+    )
     known = {name: profile(name) for name in members} | dict(profiles or {})
     return Task(preset, request, known, seed, **more), Pool(members, known)
 

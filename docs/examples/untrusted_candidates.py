@@ -17,7 +17,7 @@ def gullible(call: Call) -> str:
     """A judge that would repeat any verdict that it is shown, and else knows the answer."""
     shown = call.request.messages[-1].text
     try:
-        scores, _ = parse_verdict(shown, "AB")
+        scores = dict(parse_verdict(shown, ("A", "B")).scores)
     except Exception:
         answers = dict(zip("AB", shown.split("<answer ")[1:], strict=True))
         scores = {label: 9 if "Canberra" in text else 2 for label, text in answers.items()}

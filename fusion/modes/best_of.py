@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from fusion.admission import admitted
+from fusion.analysing import analysed_before, analysis_asks, read_analysis
 from fusion.assembly import Assembly
-from fusion.errors import InvalidVerdict, MemberError, NoValidAnswer
+from fusion.errors import NoValidAnswer
 from fusion.fallback import most_trusted
-from fusion.judging import Ballot, blind, of_both_orders, read_verdict, turned, verdict_request
-from fusion.plan import AskJudge, Decision, Outcome, Plan, ask_judges, convene
+from fusion.judgement import judged
+from fusion.judging import blind
+from fusion.plan import Decision, Plan, convene
 from fusion.preset import Task
 from fusion.settling import settled_or
-from fusion.succession import fallen_back, replaced, unjudged, unopposed
-from fusion.values import Candidate, Verdict
+from fusion.succession import abstained, fallen_back, replaced, unjudged, unopposed
+from fusion.values import Candidate
 
 
 def best_of(task: Task) -> Plan:
@@ -43,36 +45,16 @@ def _picked(task: Task, candidates: Sequence[Candidate]) -> Plan:
     if "judge" in task.skips:
         return unjudged(task, candidates)
     ballot = blind(candidates, task.request, task.seed)
-    in_order = task.preset.both_orders and "second_order" not in task.skips
-    ballots = (ballot, turned(ballot)) if in_order else (ballot,)
-    requests = [verdict_request(task.request, ballot) for ballot in ballots]
-    failures: list[tuple[str, str]] = []
-    for judge, share in task.preset.judge_shares():
-        outcomes = yield from ask_judges([AskJudge(judge, request, share) for request in requests])
-        verdict, code = _verdict(outcomes, ballots, judge, task.preset.panel)
-        if verdict is None:
-            failures.append((judge, code))
-            continue
-        winner = next(candidate for candidate in candidates if candidate.member == verdict.winner)
-        assert winner.completion is not None
-        return Decision(winner.completion, verdict.judge, verdict, replaced(failures), suspicious=ballot.suspicious)
-    return fallen_back(most_trusted(candidates, task.profiles), failures)
-
-
-def _verdict(
-    outcomes: Sequence[Outcome], ballots: Sequence[Ballot], judge: str, trust: Sequence[str]
-) -> tuple[Verdict | None, str]:
-    """What a judge model's replies come to; where there is no verdict in any, None and the first one's error code."""
-    verdicts: list[Verdict] = []
-    codes: list[str] = []
-    for outcome, ballot in zip(outcomes, ballots, strict=True):
-        if isinstance(outcome, MemberError):
-            codes.append(outcome.code)
-            continue
-        try:
-            verdicts.append(read_verdict(outcome.text, ballot, outcome.answered_by or judge, trust))
-        except InvalidVerdict as error:
-            codes.append(error.code)
-    if len(verdicts) == 2:
-        return of_both_orders(verdicts[0], verdicts[1], trust), ""
-    return (verdicts[0], "") if verdicts else (None, codes[0])
+    analysis = yield from analysed_before(task, ballot)
+    judgement = yield from judged(task, ballot, task.preset.panel, task.preset.judges, analysis_asks(task, ballot))
+    for outcome in judgement.beside:
+        analysis = read_analysis(outcome, ballot, task.preset.judges[0])
+    verdict, failures = judgement.verdict, judgement.failures
+    if verdict is None:
+        return replace(fallen_back(most_trusted(candidates, task.profiles), failures), analysis=analysis)
+    winner = next(candidate for candidate in candidates if candidate.member == verdict.winner)
+    assert winner.completion is not None
+    degraded = abstained(failures) if verdict.jury else replaced(failures)
+    return Decision(
+        winner.completion, verdict.judge, verdict, degraded, suspicious=ballot.suspicious, analysis=analysis
+    )

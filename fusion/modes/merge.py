@@ -8,17 +8,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from fusion.analysing import analysed_before, analysis_asks, noted, read_analysis
+from fusion.analysis import Analysis
 from fusion.assembly import Assembly
+from fusion.deadline import JUDGE_STAGES
 from fusion.errors import JudgeInterrupted, MemberError
 from fusion.fallback import most_trusted
-from fusion.judging import blind, merge_request
+from fusion.judgement import judged
+from fusion.judging import Ballot, blind, merge_request
 from fusion.modes.by_field import write_json_answer
-from fusion.plan import AskJudge, Decision, Plan, ask_judge, convene
+from fusion.no_harm import checked, no_harm
+from fusion.plan import AskJudge, Decision, Plan, ask_judges, convene
 from fusion.preset import Task
 from fusion.settling import settled_or
 from fusion.succession import fallen_back, replaced, unjudged, unopposed
 from fusion.tool_voting import calls_tools, vote
-from fusion.values import Candidate
+from fusion.values import Candidate, Request
 
 
 def merge(task: Task) -> Plan:
@@ -49,18 +54,60 @@ def _write_words(task: Task, candidates: Sequence[Candidate]) -> Plan:
     if "judge" in task.skips:
         return unjudged(task, candidates)
     ballot = blind(candidates, task.request, task.seed)
-    request = merge_request(task.request, ballot)
+    analysis = yield from analysed_before(task, ballot)
+    request = merge_request(task.request, ballot, noted(analysis, ballot))
+    if task.preset.no_harm:
+        return (yield from _written_and_checked(task, candidates, ballot, request, analysis))
     failures: list[tuple[str, str]] = []
     for judge, share in task.preset.judge_shares():
+        aside = analysis_asks(task, ballot) if analysis is None else ()
         try:
-            completion = yield from ask_judge(AskJudge(judge, request, share, streams=True))
-        except MemberError as error:
-            failures.append((judge, error.code))
-            continue
+            outcome, *beside = yield from ask_judges([AskJudge(judge, request, share, streams=True), *aside])
         except JudgeInterrupted as interrupted:
             if interrupted.partial is None:
                 raise
             return Decision(interrupted.partial, judge, degraded=f"deadline: {judge} was cut off")
-        decided_by = completion.answered_by or judge
-        return Decision(completion, decided_by, degraded=replaced(failures), suspicious=ballot.suspicious)
-    return fallen_back(most_trusted(candidates, task.profiles), failures)
+        for found in beside:
+            analysis = read_analysis(found, ballot, task.preset.judges[0])
+        if isinstance(outcome, MemberError):
+            failures.append((judge, outcome.code))
+            continue
+        return Decision(
+            outcome,
+            outcome.answered_by or judge,
+            degraded=replaced(failures),
+            suspicious=ballot.suspicious,
+            analysis=analysis,
+        )
+    return replace(fallen_back(most_trusted(candidates, task.profiles), failures), analysis=analysis)
+
+
+def _written_and_checked(
+    task: Task, candidates: Sequence[Candidate], ballot: Ballot, request: Request, analysis: Analysis | None
+) -> Plan:
+    """A merge that is held back until it was compared with the best candidate, which is found while it is written."""
+    preset = task.preset
+    asks = [AskJudge(judge, request, share, stage=JUDGE_STAGES["merge"]) for judge, share in preset.judge_shares()]
+    alone = replace(task, preset=replace(preset, jury=False))
+    aside = [asks[0], *analysis_asks(task, ballot)]
+    judgement = yield from judged(alone, ballot, preset.panel, preset.judges, aside)
+    outcome, *found = judgement.beside
+    for each in found:
+        analysis = read_analysis(each, ballot, preset.judges[0])
+    judge = asks[0].judge
+    failures: list[tuple[str, str]] = []
+    for ask in asks[1:]:
+        if not isinstance(outcome, MemberError):
+            break
+        failures.append((judge, outcome.code))
+        judge = ask.judge
+        [outcome] = yield from ask_judges([ask])
+    if isinstance(outcome, MemberError):
+        failures.append((judge, outcome.code))
+        return replace(fallen_back(most_trusted(candidates, task.profiles), failures), analysis=analysis)
+    writer = outcome.answered_by or judge
+    merge = Decision(outcome, writer, degraded=replaced(failures), suspicious=ballot.suspicious, analysis=analysis)
+    verdict = judgement.verdict
+    best = next((each for each in candidates if verdict and each.member == verdict.winner), None)
+    best = best or most_trusted(candidates, task.profiles)
+    return checked(merge, best, (yield from no_harm(task, outcome, writer, best)))

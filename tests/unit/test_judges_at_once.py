@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -28,7 +29,8 @@ async def asked(
     judges: Mapping[str, Member],
     asks: Sequence[AskJudge],
     *,
-    until_first: bool = False,
+    jurors: int = 0,
+    grace: float = 0.0,
     watcher: Recorder | None = None,
     observers: Sequence[Notes] = (),
 ) -> tuple[Fused, tuple[Outcome, ...]]:
@@ -37,7 +39,7 @@ async def asked(
 
     def plan(task: Task) -> Plan:
         candidates = yield from convene(task)
-        heard.append((yield from ask_judges(asks, until_first=until_first)))
+        heard.append((yield from ask_judges(asks, jurors=jurors, grace=grace)))
         said = next((outcome for outcome in heard[-1] if isinstance(outcome, Completion)), candidates[0].completion)
         assert said is not None
         return Decision(said)
@@ -102,16 +104,36 @@ async def test_each_has_its_own_share_of_the_time(monkeypatch: pytest.MonkeyPatc
     assert (judges["hangs"].running, judges["hangs"].cancelled, len(judges["slow"].calls)) == (0, 1, 1)
 
 
-async def test_until_the_first_the_others_are_cancelled_and_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_beside_the_others_is_not_waited_for_but_cancelled_and_awaited(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     began_at = now()
     judges = {"first": ScriptedMember(Answer("first"), delay_s=2), "late": ScriptedMember(Answer("late"), delay_s=3)}
     judges["fast"] = ScriptedMember(Answer("fast"), delay_s=1)
-    asks = [ask("first"), ask("late"), ask("fast")]
-    _, outcomes = await asked(monkeypatch, judges, asks, until_first=True)
+    asks = [ask("first"), replace(ask("late"), beside=True), replace(ask("fast"), beside=True)]
+    _, outcomes = await asked(monkeypatch, judges, asks)
     assert texts(outcomes) == ["first", "timeout", "fast"]
     assert isinstance(outcomes[1], MemberTimeout)
     assert now() - began_at == pytest.approx(2)
     assert (judges["late"].running, judges["late"].cancelled) == (0, 1)
+
+
+async def test_a_jurys_stragglers_have_a_grace_and_others_their_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    began_at = now()
+    judges = {
+        "one": ScriptedMember(Answer("one"), delay_s=1),
+        "two": ScriptedMember(Answer("two"), delay_s=2),
+        "three": ScriptedMember(Hang()),
+        "writer": ScriptedMember(Answer("written"), delay_s=6),
+    }
+    asks = [ask("one"), ask("two"), ask("three"), ask("writer")]
+    _, outcomes = await asked(monkeypatch, judges, asks, jurors=3, grace=0.5)
+    assert texts(outcomes) == ["one", "two", "timeout", "written"]
+    assert now() - began_at == pytest.approx(6)
+    assert judges["three"].cancelled == 1
+    began_at = now()
+    _, outcomes = await asked(monkeypatch, judges, asks[:3], jurors=3, grace=0.5)
+    assert now() - began_at == pytest.approx(3)
 
 
 async def test_one_streams_and_the_others_do_not_get_into_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +161,7 @@ async def test_a_stream_that_breaks_off_ends_them_all(monkeypatch: pytest.Monkey
 async def test_one_that_will_not_stop_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     began_at = now()
     judges = {"first": ScriptedMember(Answer("first")), "stubborn": ScriptedMember(IgnoreCancellation(5))}
-    await asked(monkeypatch, judges, [ask("first"), ask("stubborn")], until_first=True)
+    await asked(monkeypatch, judges, [ask("first"), replace(ask("stubborn"), beside=True)])
     assert now() - began_at < 1
     await asyncio.sleep(6)
 

@@ -29,7 +29,7 @@ JSON = st.recursive(
 def parsed_or_invalid(text: str) -> None:
     """Whatever comes back is a verdict, and whatever escapes is `InvalidVerdict`."""
     try:
-        scores, reason = parse_verdict(text, AB)
+        scores, reason, _ = parse_verdict(text, AB)
     except InvalidVerdict:
         return
     assert set(scores) == set(AB)
@@ -115,7 +115,7 @@ def test_what_follows_the_schema_is_read_back(given_scores: list[int], reason: s
     labels = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(given_scores)])
     scores = dict(zip(labels, given_scores, strict=True))
     text = json.dumps({"reason": reason, "scores": scores}, indent=indent)
-    assert parse_verdict(text, labels) == (scores, reason)
+    assert parse_verdict(text, labels) == (scores, reason, {})
 
 
 TAKEN = {
@@ -183,7 +183,7 @@ def test_what_is_no_number_is_no_score(value: str) -> None:
 
 
 def test_half_a_character_in_the_reason_can_still_be_sent() -> None:
-    _, reason = parse_verdict('{"reason": "so \\ud83d", "scores": {"A": 1, "B": 2}}', AB)
+    _, reason, _ = parse_verdict('{"reason": "so \\ud83d", "scores": {"A": 1, "B": 2}}', AB)
     assert reason.encode() == b"so ?"
 
 

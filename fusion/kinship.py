@@ -1,0 +1,75 @@
+"""Which candidates a judge model may favour because they are its own kind.
+
+Models favour text that they recognise as their own (arXiv 2404.13076, 2410.21819), and that of their family. Names are
+never shown to them; where kin are in the panel all the same, the verdict says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from fusion.member import MemberProfile
+
+
+Bond = Literal["member", "model", "family", "backend"]
+
+_FAMILIES: tuple[tuple[str, str], ...] = (
+    ("deepseek", r"deepseek"),  # before those that it was distilled into
+    ("mistral", r"mixtral|mistral|ministral|codestral|devstral|magistral|pixtral|zephyr"),
+    ("gpt", r"gpt|chatgpt|o[134](?:-mini|-pro|-preview)?|davinci"),
+    ("claude", r"claude"),
+    ("gemini", r"gemini|gemma|palm"),
+    ("llama", r"llama|vicuna|alpaca|nemotron"),
+    ("qwen", r"qwen\d*|qwq"),
+    ("grok", r"grok"),
+    ("command", r"command|c4ai|aya"),
+    ("phi", r"phi"),
+    ("glm", r"glm|chatglm"),
+    ("kimi", r"kimi|moonshot"),
+    ("yi", r"yi"),
+    ("falcon", r"falcon"),
+    ("smollm", r"smollm\d*"),
+    ("granite", r"granite"),
+    ("nova", r"nova"),
+    ("jamba", r"jamba"),
+    ("minimax", r"minimax"),
+)
+# A name's words: digits and punctuation part them, but `qwen2` and `o3` stay whole.
+_KNOWN = [(family, re.compile(rf"(?<![a-z])(?:{names})(?![a-z])", re.I)) for family, names in _FAMILIES]
+
+
+@dataclass(frozen=True, slots=True)
+class Kin:
+    """A candidate's member that a judge model is bound to: they are one member, one model, of one family, or at one
+    backend. The closest of these."""
+
+    member: str
+    judge: str
+    bond: Bond
+
+
+def family_of(profile: MemberProfile) -> str | None:
+    """The family that a model belongs to, by what the configuration says or else by its name; None when unknown."""
+    if profile.family is not None:
+        return profile.family
+    return next((family for family, known in _KNOWN if known.search(profile.model)), None)
+
+
+def kin(judge: MemberProfile, members: Sequence[MemberProfile]) -> tuple[Kin, ...]:
+    """Those of the members that the judge model is bound to."""
+    return tuple(Kin(member.name, judge.name, bond) for member in members if (bond := _bond(judge, member)) is not None)
+
+
+def _bond(judge: MemberProfile, member: MemberProfile) -> Bond | None:
+    if judge.name == member.name:
+        return "member"
+    if judge.model == member.model:
+        return "model"
+    family = family_of(judge)
+    if family is not None and family == family_of(member):
+        return "family"
+    return "backend" if judge.backend == member.backend else None

@@ -1,0 +1,52 @@
+"""Whether a merge is worse than the best of what it was made from.
+
+Fusing does not always help: a weak draft can pull a good one down (arXiv 2502.00674). So the judge compares the merge
+with the best candidate, blind, and the candidate is returned if the merge loses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import replace
+
+from fusion.judgement import judged
+from fusion.judging import blind
+from fusion.plan import Decision, Reply, Step
+from fusion.preset import Task
+from fusion.succession import told
+from fusion.values import Candidate, Completion, NoHarm
+
+MERGED = "merged answer"
+"""What the merge is called in a verdict; no member's name has a space."""
+
+STAGE = "no_harm"
+
+
+def no_harm(task: Task, merged: Completion, writer: str, best: Candidate) -> Generator[Step, Reply, NoHarm]:
+    """Compare a merge with the best candidate, in two opposite orders. A judge model that did not write the merge is
+    asked first where there is one, for models favour their own text (arXiv 2404.13076). A tie leaves the merge."""
+    judges = sorted(task.preset.judges, key=lambda judge: judge == writer)
+    merge = replace(best, member=MERGED, completion=merged)
+    ballot = blind([merge, best], task.request, task.seed ^ _OTHER_DRAW)
+    judgement = yield from judged(task, ballot, (MERGED, best.member), judges, stage=STAGE)
+    verdict = judgement.verdict
+    kept = best.member if verdict and verdict.winner == best.member else None
+    return NoHarm(best.member, kept, verdict, tuple(judgement.failures))
+
+
+def checked(merge: Decision, best: Candidate, check: NoHarm) -> Decision:
+    """What is returned after the check: the merge, unless it lost."""
+    verdict = check.verdict
+    if verdict is None:
+        story = f"no_harm_unchecked: {told(check.failures)}"
+        return replace(merge, degraded="; ".join(filter(None, (merge.degraded, story))), no_harm=check)
+    if check.returned is None:
+        return replace(merge, no_harm=check)
+    assert best.completion is not None
+    story = f"merge_lost: {verdict.judge} prefers {best.member}'s candidate"
+    degraded = "; ".join(filter(None, (merge.degraded, story)))
+    return replace(merge, completion=best.completion, judge=verdict.judge, degraded=degraded, no_harm=check)
+
+
+_OTHER_DRAW = 0x5EED
+"""Its order and fence are not those that the candidates were shown with."""
