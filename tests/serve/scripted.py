@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -23,6 +24,14 @@ def _favours_four(call: Call) -> str:
     return f'{{"reason": "four is right", "scores": {{{scores}}}}}'
 
 
+def _analyses(call: Call) -> str:
+    """An analysis in which all that say "four" agree, and a merge when nothing else is asked for."""
+    if call.request.response_schema is None:
+        return "Four it is."
+    labels = re.findall(r"<answer ([A-Z]) \w+>\n[^<]*four", call.request.messages[-1].text)
+    return json.dumps({"consensus": [{"text": "It is four.", "answers": labels}], "blind_spots": ["Why."]})
+
+
 def _scripts() -> dict[str, ScriptedMember]:
     weather = ToolCall("call_1", "weather", '{"city": "Oslo"}')
     return {
@@ -40,6 +49,7 @@ def _scripts() -> dict[str, ScriptedMember]:
         "stubborn": ScriptedMember(IgnoreCancellation(3.0)),
         "empty": ScriptedMember(Answer("  ")),
         "picks": ScriptedMember(Reply(_favours_four)),
+        "analyses": ScriptedMember(Reply(_analyses)),
         "mumbles": ScriptedMember(Answer("I could not say.")),
         "writes": ScriptedMember(
             Answer(

@@ -71,6 +71,40 @@ def test_a_debate_can_end_in_a_verdict(api: httpx.Client) -> None:
     assert body["fusion"]["verdict"]["winner"] == "four"
 
 
+def test_a_jury_and_a_rubric_for_one_request(api: httpx.Client) -> None:
+    options = {"quorum": 3, "judge": ["picks", "mumbles"], "jury": True, "rubric": {"correct": 3, "brief": 1}}
+    body = ask(api, "fusion/best-of", fusion=options).raise_for_status().json()
+
+    assert body["choices"][0]["message"]["content"] == "It is four."
+    verdict = body["fusion"]["verdict"]
+    assert (verdict["winner"], verdict["agreed"]) == ("four", True)
+    assert verdict["jury"]["points"] == {"four": 2.0, "five": 0.5, "six": 0.5}
+    assert verdict["jury"]["abstained"] == {"mumbles": "invalid_verdict"}
+    assert body["fusion"]["degraded"] == "jury_incomplete: mumbles (invalid_verdict)"
+    assert {"member": "four", "judge": "picks", "bond": "backend"} in verdict["kin"]
+
+
+def test_an_analysis_comes_with_the_answer_when_asked_for(api: httpx.Client) -> None:
+    options = {"quorum": 3, "judge": "analyses", "include": ["analysis"]}
+    body = ask(api, "fusion/merge", fusion=options).raise_for_status().json()
+
+    assert body["choices"][0]["message"]["content"] == "Four it is."
+    analysis = body["fusion"]["analysis"]
+    assert (analysis["judge"], analysis["error"]) == ("analyses", None)
+    assert analysis["consensus"] == [{"text": "It is four.", "members": ["four"]}]
+    assert analysis["blind_spots"] == ["Why."]
+    assert ask(api, "fusion/merge", fusion={"quorum": 3}).json()["fusion"]["analysis"] is None
+
+
+def test_a_merge_is_checked_for_harm_when_asked_for(api: httpx.Client) -> None:
+    options = {"quorum": 3, "judge": ["writes", "picks"], "no_harm": True}
+    body = ask(api, "fusion/merge", fusion=options).raise_for_status().json()
+
+    assert body["choices"][0]["message"]["content"] == "All things considered: four ✓"
+    check = body["fusion"]["no_harm"]
+    assert (check["best"], check["returned"], check["verdict"]["judge"]) == ("four", None, "picks")
+
+
 @pytest.mark.parametrize("mode", ["best-of", "merge"])
 def test_a_winners_tool_calls_come_back_verbatim(api: httpx.Client, mode: str) -> None:
     options = {"mode": mode, "panel": ["tools", "hangs"], "quorum": 1, "judge": "picks", "straggler_grace": 0}
