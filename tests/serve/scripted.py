@@ -59,6 +59,7 @@ def _scripts() -> dict[str, ScriptedMember]:
                 usage=Usage(40, 6),
             )
         ),
+        "dawdles": ScriptedMember(Answer("All things", pieces=["All ", "things"], piece_delay_s=60.0)),
         "breaks": ScriptedMember(CutOff(["All "], MalformedReply("cut off"))),
     }
 

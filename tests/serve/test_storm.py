@@ -79,14 +79,17 @@ def config(url: str) -> dict[str, Any]:
                 "judge": ["resets", "babbles"],
                 "quorum": 2,
                 "deadline_s": DEADLINE_S,
-            }
+            },
+            "fusion/alone": {"mode": "merge", "panel": ["stalls"], "quorum": 1, "judge": "resets"},
         },
     }
 
 
-async def fused(client: httpx.AsyncClient, number: int) -> tuple[int, float, dict[str, Any]]:
+async def fused(
+    client: httpx.AsyncClient, number: int, model: str = "fusion/merge"
+) -> tuple[int, float, dict[str, Any]]:
     """Ask once; streamed every other time. The status, the seconds that it took, and what is said of the fusion."""
-    body = {"model": "fusion/merge", "messages": [{"role": "user", "content": f"What is 2 + 2? ({number})"}]}
+    body = {"model": model, "messages": [{"role": "user", "content": f"What is 2 + 2? ({number})"}]}
     began_at = time.monotonic()
     if number % 2:
         response = await client.post("v1/chat/completions", json=body)
@@ -108,6 +111,14 @@ async def storm(url: str, requests: int) -> list[tuple[int, float, dict[str, Any
                 return await fused(client, number)
 
         return await asyncio.gather(*(one(number) for number in range(requests)))
+
+
+async def calm(url: str, requests: int) -> None:
+    """Ask the member that stalls alone, one request after the other: each call but the tenth answers at once, so that a
+    second one is certain to be made for one that does not."""
+    async with HttpxAiohttpClient(base_url=url, timeout=DEADLINE_S, trust_env=False) as client:
+        for number in range(requests):
+            await fused(client, number, "fusion/alone")
 
 
 def replicas() -> list[psutil.Process]:
@@ -141,6 +152,7 @@ async def test_a_storm(served: Served, tmp_path: Path) -> None:
         await asyncio.to_thread(serve.run, app, name="storm", route_prefix="/storm")
         url = f"{served.url}/storm"
         try:
+            await calm(url, 80)
             await storm(url, 2 * AT_ONCE)
             await until_idle(server, url)
             before = {process.pid: (process.memory_info().rss, process.num_fds()) for process in replicas()}

@@ -116,7 +116,7 @@ def test_a_failure_in_mid_stream_is_an_error_event(served: Served) -> None:
 
 
 def test_the_deadline_in_mid_stream_ends_the_answer_as_cut_off(served: Served) -> None:
-    _, pieces = raw_stream(served, {"model": "fusion/merge", "fusion": {"deadline_s": 0.25}})
+    _, pieces = raw_stream(served, {"model": "fusion/merge", "fusion": {"judge": "dawdles", "deadline_s": 3}})
 
     chunks = events(pieces)
     finish = [choice["finish_reason"] for chunk in chunks for choice in chunk["choices"]][-1]
