@@ -22,6 +22,9 @@ QUEUED = "fusion_queued"
 NEARBY = "fusion_nearby"
 """The name under which a replica reports how many calls it is at that came past Serve. To Serve they are nothing."""
 
+AT_ONCE = "fusion_at_once"
+"""The name under which a replica that was full lately reports how many calls it ran at once then."""
+
 _WANTED = "wanted"
 _STEPPED_DOWN_AT = "stepped_down_at"
 _STEPPED_UP_AT = "stepped_up_at"
@@ -29,12 +32,13 @@ _STEPPED_UP_AT = "stepped_up_at"
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a deployment has to do: calls that run, calls that wait for a replica, and how long a call takes, None when
-    that is not known."""
+    """What a deployment has to do: calls that run, calls that wait for a replica or in one, and how long a call takes,
+    None when that is not known. `at_once` is how many calls a full replica runs, None when none was full lately."""
 
     running: float
     queued: float
     duration_s: float | None = None
+    at_once: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +62,14 @@ def wanted(load: Load, settings: QueueDepthSettings) -> int:
     """Replicas for this load, whatever there are now.
 
     A replica with `target` calls at a time of `duration_s` each ends `target / duration_s` in a second; so many of them
-    as end the queue in `drain_s` are wanted at least, beside those that keep the running calls at their depth.
+    as end the queue in `drain_s` are wanted at least, beside those that keep the running calls at their depth. Where a
+    replica is full with fewer calls than `target`, so many are its target.
     """
-    by_depth = (load.running + load.queued) / settings.target
+    target = settings.target if load.at_once is None else min(settings.target, max(1.0, load.at_once))
+    by_depth = (load.running + load.queued) / target
     by_drain = 0.0
     if load.duration_s is not None:
-        by_drain = (load.running + load.queued * load.duration_s / settings.drain_s) / settings.target
+        by_drain = (load.running + load.queued * load.duration_s / settings.drain_s) / target
     return math.ceil(max(by_depth, by_drain) - 1e-9)
 
 
@@ -127,10 +133,12 @@ class QueueDepthPolicy:
     def __call__(self, ctx: _Context) -> tuple[int, dict[str, Any]]:
         told = ctx.aggregated_metrics or {}
         queued = max(0.0, ctx.total_queued_requests) + sum(told.get(QUEUED, {}).values())
+        under_way = ctx.total_num_requests + sum(told.get(NEARBY, {}).values())
         load = Load(
-            running=max(0.0, ctx.total_num_requests - queued) + sum(told.get(NEARBY, {}).values()),
+            running=max(0.0, under_way - queued),
             queued=queued,
             duration_s=max(told.get(DURATION, {}).values(), default=None),
+            at_once=min(told.get(AT_ONCE, {}).values(), default=None),
         )
         return decide(load, ctx.target_num_replicas, ctx.current_time, ctx.policy_state, self._settings)
 

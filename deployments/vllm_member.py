@@ -25,6 +25,7 @@ from vllm.exceptions import VLLMError
 from vllm.platforms import current_platform
 
 from deployments.cpu_shards import CpuShards
+from deployments.engine_queue import EngineQueue
 from deployments.engine_schemas import lengths_as_patterns
 from deployments.image_urls import ImageUrls, has_links
 from deployments.member_replica import Deltas, MemberReplica, Outcome, ReplicaStatus
@@ -101,6 +102,8 @@ class VLLMReplica(LLMServer):
         self._replica = MemberReplica(lambda: EngineMember(self, llm_config.model_id, image_hosts=hosts), profiles)
         _spare_the_search(llm_config)
         await super().__init__(llm_config, engine_cls=PlacedEngine)
+        self._queue = EngineQueue()
+        self._queue.attach(getattr(self.engine, "_engine_client", None))
         self._replica.listen(llm_config.deployment_config["max_ongoing_requests"])
 
     async def ask(self, call: Call) -> Outcome:
@@ -116,7 +119,7 @@ class VLLMReplica(LLMServer):
         await super().__del__()
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
-        return await self._replica.record_autoscaling_stats()
+        return {**await self._replica.record_autoscaling_stats(), **self._queue.autoscaling_stats()}
 
     async def status(self) -> ReplicaStatus:
         """Whether the engine lives.

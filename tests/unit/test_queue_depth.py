@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from ray.serve.config import AutoscalingConfig
 
 from deployments.queue_depth import (
+    AT_ONCE,
     DURATION,
+    NEARBY,
     QUEUED,
     Load,
     QueueDepthPolicy,
@@ -59,6 +61,9 @@ class Fleet:
         (Load(4, 4, duration_s=1.0), 2),
         (Load(4, 4, duration_s=10.0), 11),
         (Load(4, 4, duration_s=0.1), 2),
+        (Load(2, 6, at_once=2), 4),
+        (Load(2, 6, at_once=0), 8),
+        (Load(20, 4, at_once=20), 6),
     ],
 )
 def test_as_many_as_keep_the_depth_and_drain_the_queue(load: Load, replicas: int) -> None:
@@ -153,6 +158,9 @@ class Context:
         (Context(20, 4, {"other": {"a": 100.0}}), 5),
         (Context(20, -1), 5),
         (Context(20, 0, {DURATION: {"a": 2.0}, QUEUED: {"a": 3.0, "b": 1.0}}), 6),
+        # What waits in an engine has come past Serve too, and is not counted twice.
+        (Context(1, 0, {NEARBY: {"a": 12.0, "b": 7.0}, QUEUED: {"a": 8.0, "b": 5.0}}), 5),
+        (Context(1, 0, {NEARBY: {"a": 12.0, "b": 7.0}, QUEUED: {"a": 8.0, "b": 5.0}, AT_ONCE: {"a": 4, "b": 3}}), 7),
     ],
 )
 def test_what_serve_tells_it(context: Context, replicas: int) -> None:

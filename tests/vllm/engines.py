@@ -19,7 +19,10 @@ from fusion.preset import AgreementPolicy, DecisionMode, Policy, Pool, Preset, T
 from fusion.values import Call, Message, Mode, Request, Sampling
 from tests.member_contract import Subject
 
-_ENGINE = {"dtype": "float32", "enforce_eager": True, "max_num_seqs": 16}
+AT_ONCE_MOST = 16
+"""How many calls an engine runs at once."""
+
+_ENGINE = {"dtype": "float32", "enforce_eager": True, "max_num_seqs": AT_ONCE_MOST}
 _WINDOW_S = 0.2
 _PANEL = ("ada", "bob", "cyd")
 

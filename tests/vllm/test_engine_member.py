@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from deployments.queue_depth import AT_ONCE, QUEUED
 from fusion.errors import MemberRejected
 from fusion.values import Delta, JsonSchema, Tool
 from tests.member_contract import CHECKS, Subject, cancelled_at_work, ignore, tool_calls_in
-from tests.vllm.engines import Engine, call
+from tests.vllm.engines import AT_ONCE_MOST, Engine, call
 
 _WEATHER = Tool("weather", "The weather in a city", {"type": "object", "properties": {"city": {"type": "string"}}})
 _WATCHED = pytest.mark.parametrize("emit", [None, ignore])
@@ -101,3 +102,18 @@ async def test_a_cancelled_call_does_not_take_another_with_it(smollm2: Engine) -
         await lost
     assert (await kept).usage is not None
     await cancelled_at_work(smollm2.subject(), None)
+
+
+async def test_what_waits_in_a_full_engine_asks_for_more_of_them(smollm2: Engine) -> None:
+    told = smollm2.handle.options(method_name="record_autoscaling_stats")
+    asking = [asyncio.create_task(smollm2.member().ask(call("Count.", 400))) for _ in range(AT_ONCE_MOST + 8)]
+    async with asyncio.timeout(60):
+        while (stats := await told.remote())[QUEUED] < 8:  # noqa: ASYNC110 - the engine tells nobody
+            await asyncio.sleep(0.05)
+    assert stats[AT_ONCE] == AT_ONCE_MOST
+    for task in asking:
+        task.cancel()
+    await asyncio.gather(*asking, return_exceptions=True)
+    async with asyncio.timeout(60):
+        while (stats := await told.remote())[QUEUED]:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
