@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil, inf
 
 MIN_SAMPLES = 8
 """So many calls have to be known before anything is concluded from them."""
@@ -30,26 +33,36 @@ class Latencies:
     """
 
     def __init__(self) -> None:
-        self._recent: deque[Observed] = deque(maxlen=WINDOW)
+        self._recent: deque[Observed] = deque()
+        # The same in the order of their times, kept so: it is looked at several times a request.
+        self._ordered: list[tuple[float, bool]] = []
+        self._given_up = 0
 
     def add(self, took_s: float, answered: bool, at: float) -> None:
         self._recent.append(Observed(took_s, answered, at))
+        insort(self._ordered, (took_s, not answered))
+        self._given_up += not answered
+        if len(self._recent) > WINDOW:
+            self._forget()
 
     def known(self, now: float) -> int:
         """How many calls are known."""
         while self._recent and self._recent[0].at < now - MAX_AGE_S:
-            self._recent.popleft()
+            self._forget()
         return len(self._recent)
 
     def quantile_s(self, share: float, now: float) -> float | None:
         """The time within which this share of the calls answers; where so many were given up that it is not known, the
         longest time that any was waited for. None with less than `MIN_SAMPLES`."""
-        if self.known(now) < MIN_SAMPLES:
+        known = self.known(now)
+        if known < MIN_SAMPLES:
             return None
+        if not self._given_up:
+            return self._ordered[max(0, ceil(share * known - 1e-9) - 1)][0]
         for took_s, running in self._survival(0.0):
             if running <= 1 - share + 1e-9:
                 return took_s
-        return max(observed.took_s for observed in self._recent)
+        return self._ordered[-1][0]
 
     def pays_for_s(self, age_s: float, worth_s: float, now: float) -> float | None:
         """How much longer it pays to wait for a call that has run for `age_s` seconds, when its answer is worth
@@ -60,9 +73,7 @@ class Latencies:
         Nothing is learnt while one waits but that it has not answered yet, so the best rule is a time fixed beforehand.
         None when less than `MIN_SAMPLES` of the calls are known to have run that long.
         """
-        if self.known(now) and sum(observed.took_s > age_s for observed in self._recent) < MIN_SAMPLES:
-            return None
-        if not self._recent:
+        if self.known(now) - self._first_after(age_s) < MIN_SAMPLES:
             return None
         best, pays_s, waited_s, last_s, running = 0.0, 0.0, 0.0, age_s, 1.0
         for took_s, runs_on in self._survival(age_s):
@@ -72,13 +83,20 @@ class Latencies:
                 best, pays_s = gain, took_s - age_s
         return pays_s
 
-    def _survival(self, age_s: float) -> list[tuple[float, float]]:
+    def _survival(self, age_s: float) -> Iterator[tuple[float, float]]:
         """The share of calls that still run after each time at which one answered, of those that ran at `age_s`."""
-        later = sorted((observed.took_s, not observed.answered) for observed in self._recent if observed.took_s > age_s)
-        curve: list[tuple[float, float]] = []
         running = 1.0
-        for index, (took_s, given_up) in enumerate(later):
+        known = len(self._ordered)
+        for index in range(self._first_after(age_s), known):
+            took_s, given_up = self._ordered[index]
             if not given_up:
-                running *= 1 - 1 / (len(later) - index)
-                curve.append((took_s, running))
-        return curve
+                running *= 1 - 1 / (known - index)
+                yield took_s, running
+
+    def _first_after(self, age_s: float) -> int:
+        return bisect_right(self._ordered, (age_s, inf))
+
+    def _forget(self) -> None:
+        oldest = self._recent.popleft()
+        self._given_up -= not oldest.answered
+        del self._ordered[bisect_right(self._ordered, (oldest.took_s, not oldest.answered)) - 1]

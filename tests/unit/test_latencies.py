@@ -111,6 +111,17 @@ def test_the_order_of_calls_says_nothing(calls: list[tuple[float, bool]], share:
     assert one.pays_for_s(1.0, 2.0, NOW) == other.pays_for_s(1.0, 2.0, NOW)
 
 
+@given(st.lists(st.tuples(TIMES, st.booleans()), min_size=WINDOW, max_size=WINDOW + 60), st.floats(0.05, 0.95))
+def test_what_was_forgotten_leaves_nothing_behind(calls: list[tuple[float, bool]], share: float) -> None:
+    everything, latest = Latencies(), Latencies()
+    for took_s, answered in calls:
+        everything.add(took_s, answered, NOW)
+    for took_s, answered in calls[-WINDOW:]:
+        latest.add(took_s, answered, NOW)
+    assert everything.quantile_s(share, NOW) == latest.quantile_s(share, NOW)
+    assert everything.pays_for_s(1.0, 2.0, NOW) == latest.pays_for_s(1.0, 2.0, NOW)
+
+
 def test_a_mean_cost_follows_the_latest_calls() -> None:
     known = Experience()
     for cost_usd in (1.0, 1.0, 2.0):
