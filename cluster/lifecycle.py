@@ -23,7 +23,7 @@ from typing import Any
 
 import httpx
 
-from cluster import smollm2
+from cluster import haproxy, smollm2
 from cluster.config import ClusterConfig, VllmBackendConfig, is_loopback
 from cluster.config_file import ConfigError, Problem, check_secrets, load
 from cluster.processes import mark_run, sweep, watch_run
@@ -144,8 +144,8 @@ def _deploy(config: ClusterConfig, folders: dict[str, str], report: Report) -> N
 
 
 def _environment(local: bool) -> dict[str, str]:
-    """Serve's settings. On the loopback address its own proxy serves, and nothing of ours listens elsewhere; HAProxy
-    binds every interface."""
+    """Serve's settings: HAProxy in front of the judge's replicas, which saves Serve's own proxy, in Python. On the
+    loopback address it listens nowhere else, and on ports that no other service on the machine has."""
     common = {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
@@ -153,14 +153,23 @@ def _environment(local: bool) -> dict[str, str]:
         "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
         # Ray has its workers give way to everything else on a machine; here they are what the machine is for.
         "RAY_worker_niceness": "0",
-    }
-    if local:
-        return common | {"RAY_SERVE_ENABLE_DIRECT_INGRESS": "0"}
-    return common | {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         # By default a replica waits half a minute for proxies on other nodes before it ends.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
     }
+    if not local:
+        return common
+    return common | {
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(haproxy.COMMAND),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port()),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port()),
+    }
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def _joining() -> dict[str, str]:

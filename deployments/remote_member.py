@@ -24,7 +24,7 @@ from deployments.upstream_errors import (
     error_from_exception,
     error_from_response,
 )
-from deployments.upstream_http import http_client
+from deployments.upstream_http import UpstreamClient
 from deployments.upstream_json import parsed
 from deployments.wire import Api, Complaint, StreamReader, WireFormat
 from fusion.errors import EmptyCompletion, MalformedReply, MemberError, MemberRejected, MemberTimeout
@@ -100,7 +100,7 @@ class RemoteMember:
         self._omitted: dict[str, Any] = dict.fromkeys(omits)
         self._wire = wire_format(backend)
         key = None if backend.key is None else backend.key.header_value()
-        self._client = http_client(
+        self._client = UpstreamClient(
             backend.base_url.rstrip("/") + "/",
             {**self._wire.headers(key), "content-type": "application/json", "accept-encoding": "identity"},
             connect_s=backend.timeouts.connect_s,
@@ -128,14 +128,14 @@ class RemoteMember:
         await self._client.aclose()
 
     async def _with_images(self, call: Call) -> Call:
-        if await self._images.internet.has(self._client.base_url.host):
+        if await self._images.internet.has(self._client.host):
             return call
         return replace(call, request=await self._images.inlined(call.request))
 
     async def _answer(self, call: Call) -> Completion:
         path = self._wire.path(self._model, stream=False)
         body = self._body(call, stream=False)
-        async with self._client.stream("POST", path, content=body, headers=call.trace_headers or None) as response:
+        async with self._client.post(path, body, call.trace_headers) as response:
             await self._check(response, call)
             _check_type(response, "application/json")
             content = b"".join([piece async for piece in _Body(response)])
@@ -146,7 +146,7 @@ class RemoteMember:
         body = self._body(call, stream=True)
         async with (
             _Patience(self._timeouts, call) as patience,
-            self._client.stream("POST", path, content=body, headers=call.trace_headers or None) as response,
+            self._client.post(path, body, call.trace_headers) as response,
         ):
             await self._check(response, call)
             if _media_type(response) == "application/json":

