@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import pickle
 from pathlib import Path
 from typing import cast
 
 from deployments.local_channel import Frames, Kind
+from deployments.pickled_values import packed, unpacked
 from fusion.member import Emit
 from fusion.values import Call, Delta
 
@@ -109,7 +109,7 @@ class _Channel(Frames):
         self._calls[number] = outcome = asyncio.get_running_loop().create_future()
         if emit is not None:
             self._emits[number] = emit
-        self.send(Kind.ASK if emit is None else Kind.WATCH, number, pickle.dumps(call, pickle.HIGHEST_PROTOCOL))
+        self.send(Kind.ASK if emit is None else Kind.WATCH, number, packed(call))
         try:
             return await outcome
         except asyncio.CancelledError:
@@ -138,7 +138,7 @@ class _Channel(Frames):
         elif kind == Kind.DELTAS:
             emit = self._emits[number]
             self._emitted.add(number)
-            for delta in cast("tuple[Delta, ...]", pickle.loads(body)):  # noqa: S301
+            for delta in cast("tuple[Delta, ...]", unpacked(body)):
                 emit(delta)
         else:
-            outcome.set_result(cast("object", pickle.loads(body)))  # noqa: S301
+            outcome.set_result(unpacked(body))

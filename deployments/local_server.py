@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import pickle
 import socket
 import uuid
 from collections.abc import AsyncGenerator
@@ -14,6 +13,7 @@ from typing import Any, Protocol
 from ray import serve
 
 from deployments.local_channel import Frames, Kind, sockets_of, this_cluster
+from deployments.pickled_values import packed, unpacked
 from fusion.values import Call
 
 
@@ -109,7 +109,7 @@ class _Connection(Frames):
         elif not self._server.has_room:
             self.send(Kind.REFUSED, number)
         else:
-            call: Call = pickle.loads(body)  # noqa: S301
+            call: Call = unpacked(body)
             answering = self._watched(call, number) if kind == Kind.WATCH else self._asked(call, number)
             task = asyncio.get_running_loop().create_task(answering)
             self._tasks[number] = task
@@ -117,17 +117,17 @@ class _Connection(Frames):
             task.add_done_callback(lambda done: self._ended(number, done))
 
     async def _asked(self, call: Call, number: int) -> None:
-        self.send(Kind.OUTCOME, number, pickle.dumps(await self._server.asked.ask(call), pickle.HIGHEST_PROTOCOL))
+        self.send(Kind.OUTCOME, number, packed(await self._server.asked.ask(call)))
 
     async def _watched(self, call: Call, number: int) -> None:
         async with contextlib.aclosing(self._server.asked.watch(call)) as items:
             async for item in items:
                 kind = Kind.DELTAS if isinstance(item, tuple) else Kind.OUTCOME
-                self.send(kind, number, pickle.dumps(item, pickle.HIGHEST_PROTOCOL))
+                self.send(kind, number, packed(item))
 
     def _ended(self, number: int, task: asyncio.Task[None]) -> None:
         """A call that ended without an outcome, such as one that cancelled itself, has to be told of too."""
         del self._tasks[number]
         self._server.running.discard(task)
         if task.cancelled() or task.exception() is not None:
-            self.send(Kind.OUTCOME, number, pickle.dumps(None))
+            self.send(Kind.OUTCOME, number, packed(None))

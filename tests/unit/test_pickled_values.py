@@ -1,0 +1,76 @@
+"""What crosses between processes comes out as it went in, and small."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+
+import pytest
+
+from deployments.pickled_values import CROSSING, packed, unpacked
+from fusion.errors import MemberTimeout
+from fusion.values import (
+    Call,
+    Completion,
+    Delta,
+    ImagePart,
+    JsonSchema,
+    Message,
+    Reasoning,
+    Request,
+    Sampling,
+    TextPart,
+    Tool,
+    ToolCall,
+    ToolCallDelta,
+    Usage,
+)
+
+_CALL = Call(
+    "ada",
+    Request(
+        (
+            Message("user", (TextPart("What is this?"), ImagePart("https://example.org/a.png", "low")), name="eve"),
+            Message("assistant", tool_calls=(ToolCall("1", "look", '{"at": "it"}'),)),
+            Message("tool", "a cat", tool_call_id="1"),
+        ),
+        Sampling(0.5, stop=("\n",), reasoning=Reasoning("low")),
+        (Tool("look", "Looks.", {"type": "object"}, strict=True),),
+        "required",
+        response_schema=JsonSchema("animal", {"type": "string"}),
+    ),
+    12.5,
+    "judge",
+    (("traceparent", "00-1-2-01"),),
+)
+_ANSWER = Completion("A cat.", (ToolCall("2", "pet", "{}"),), "tool_calls", Usage(10, 4, 2, None), "bob", "Whiskers.")
+_PIECES = (Delta("A "), Delta("", (ToolCallDelta(0, "2", "pet"),), "Whisk"))
+
+
+@pytest.mark.parametrize("value", [_CALL, _ANSWER, _PIECES])
+def test_what_crosses_is_equal_on_the_other_side(value: object) -> None:
+    assert unpacked(packed(value)) == value
+
+
+def test_everything_that_these_are_made_of_goes_by_position() -> None:
+    def kinds(value: object) -> set[type]:
+        inside = value if isinstance(value, tuple) else ()
+        if dataclasses.is_dataclass(value):
+            inside = [getattr(value, field.name) for field in dataclasses.fields(value)]
+            return {type(value)}.union(*map(kinds, inside))
+        return set().union(*map(kinds, inside))
+
+    assert kinds((_CALL, _ANSWER, _PIECES)) == set(CROSSING)
+
+
+def test_an_error_keeps_what_it_says_of_the_call() -> None:
+    error = MemberTimeout("late", member="ada")
+    error.usage = Usage(3, 0)
+    crossed = unpacked(packed(error))
+    assert (type(crossed), crossed.message, crossed.member, crossed.usage) == (
+        MemberTimeout,
+        "late",
+        "ada",
+        Usage(3, 0),
+    )
+    assert pickle.loads(pickle.dumps(crossed)).usage == Usage(3, 0)
