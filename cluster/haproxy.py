@@ -1,8 +1,8 @@
 """HAProxy for a service that is to be reached from its own machine alone.
 
-Serve has HAProxy answer where the service does, but its statistics and its metrics on every interface, and has no setting
-for that. It does have one for the program to start as HAProxy, which is the command here: it narrows the configuration
-that Serve wrote, and becomes HAProxy.
+Serve has HAProxy answer where the service does, but its statistics and metrics on every interface, and no setting
+changes that. One names the program to start as HAProxy: the command here, which narrows the configuration that Serve
+wrote, and becomes HAProxy.
 """
 
 from __future__ import annotations

@@ -163,6 +163,7 @@ def _environment(local: bool) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(haproxy.COMMAND),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port()),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port()),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(_free_port()),
     }
 
 

@@ -122,8 +122,8 @@ class _Connection(Frames):
     async def _watched(self, call: Call, number: int) -> None:
         async with contextlib.aclosing(self._server.asked.watch(call)) as items:
             async for item in items:
-                kind = Kind.DELTAS if isinstance(item, tuple) else Kind.OUTCOME
-                self.send(kind, number, packed(item))
+                content = packed(item)
+                self.send(Kind.DELTAS if isinstance(item, tuple) else Kind.OUTCOME, number, content)
 
     def _ended(self, number: int, task: asyncio.Task[None]) -> None:
         """A call that ended without an outcome, such as one that cancelled itself, has to be told of too."""

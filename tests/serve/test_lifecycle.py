@@ -85,6 +85,14 @@ def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return [candidate for candidate in psutil.process_iter() if _mark(candidate) == mark]
 
 
+def haproxy_listens(processes: list[psutil.Process]) -> list[str]:
+    """The addresses that HAProxy listens on: the service, its statistics and its metrics."""
+    [proxy] = [process for process in processes if process.name() == "haproxy"]
+    listening = [each.laddr.ip for each in proxy.net_connections("tcp") if each.status == psutil.CONN_LISTEN]
+    assert len(listening) == 3
+    return listening
+
+
 def _mark(process: psutil.Process) -> str | None:
     try:
         return process.environ().get("FUSION_CLUSTER_RUN")
@@ -101,6 +109,7 @@ def test_it_gets_ready_answers_and_leaves_nothing_behind(config: Path, tmp_path:
             assert ask(client, "fusion/merge").json()["choices"][0]["message"]["content"] == "four"
         started = family(process)
         assert len(started) > 3
+        assert [at for at in haproxy_listens(started) if at != "127.0.0.1"] == []
 
         if how == "SIGTERM":
             process.terminate()
