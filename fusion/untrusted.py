@@ -9,6 +9,7 @@ touches an answer itself: it is about what a judge model sees.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from fusion.blocks import spans
@@ -62,21 +63,70 @@ _VERDICT = re.compile(
     re.I,
 )
 
-_SPEAKS = re.compile(
-    r"\b(?:ignore|disregard|forget|override)\b.{0,40}\b(?:previous|above|prior|earlier|all|other|your)\b"
-    r".{0,40}\b(?:instruction|prompt|rule|answer|guideline|criteri|candidate|text)"
-    r"|\b(?:dear|attention|note to|notice to|hello|hey|to the|instructions? (?:to|for))\b.{0,20}"
-    r"\b(?:judge|grader|evaluator|scorer|reviewer model|llm)\b"
-    r"|\byou are (?:now )?(?:an? |the )?(?:impartial |fair )?(?:judge|grader|evaluator)\b"
-    r"|\b(?:score|rate|rank|grade|mark)\b.{0,40}\b(?:this|my|answer|response|candidate|me|it)\b.{0,40}"
-    r"\b(?:10|ten|highest|maximum|full|first|best|perfect|top)\b"
-    r"|\b(?:give|assign|award|deserves?|choose|select|pick|output)\b.{0,40}"
-    r"\b(?:10\s?/\s?10|10 (?:points|out)|score of (?:10|ten)|highest score|full marks|perfect score|maximum score)\b"
-    r"|\b(?:give|assign|award)\b.{0,20}\b(?:this|my|answer)\b.{0,30}\b(?:10|ten)\b"
-    r"|\b(?:choose|select|pick|prefer|vote for)\b.{0,20}\b(?:this|my) (?:answer|response|candidate)\b"
-    r"|\b(?:all |the )?other (?:answers|responses|candidates)\b.{0,40}\b(?:wrong|bad|0|zero|unsafe|harmful|ignore)\b"
-    r"|^\W{0,6}(?:system|assistant|user|human|developer|instruction|judge)s?(?: prompt| message| note)?\W{0,3}:",
-    re.I | re.M,
+
+@dataclass(frozen=True, slots=True)
+class _Speech:
+    """A way of speaking to a judge model. A text in which one of the sets of `needs` has no word is not searched, which
+    is most of what a search would take."""
+
+    needs: tuple[tuple[str, ...], ...]
+    pattern: re.Pattern[str]
+
+    def found_in(self, text: str, folded: str) -> bool:
+        for words in self.needs:
+            if not any(word in folded for word in words):
+                return False
+        return self.pattern.search(text) is not None
+
+
+def _speech(pattern: str, *needs: str) -> _Speech:
+    return _Speech(tuple(tuple(words.split("|")) for words in needs), re.compile(pattern, re.I | re.M))
+
+
+_SPEECHES = (
+    _speech(
+        r"\b(?:ignore|disregard|forget|override)\b.{0,40}\b(?:previous|above|prior|earlier|all|other|your)\b"
+        r".{0,40}\b(?:instruction|prompt|rule|answer|guideline|criteri|candidate|text)",
+        "ignore|disregard|forget|override",
+    ),
+    _speech(
+        r"\b(?:dear|attention|note to|notice to|hello|hey|to the|instructions? (?:to|for))\b.{0,20}"
+        r"\b(?:judge|grader|evaluator|scorer|reviewer model|llm)\b"
+        r"|\byou are (?:now )?(?:an? |the )?(?:impartial |fair )?(?:judge|grader|evaluator)\b",
+        "judge|grader|evaluator|scorer|reviewer model|llm",
+    ),
+    _speech(
+        r"\b(?:score|rate|rank|grade|mark)\b.{0,40}\b(?:this|my|answer|response|candidate|me|it)\b.{0,40}"
+        r"\b(?:10|ten|highest|maximum|full|first|best|perfect|top)\b",
+        "score|rate|rank|grade|mark",
+        "10|ten|highest|maximum|full|first|best|perfect|top",
+    ),
+    _speech(
+        r"\b(?:give|assign|award|deserves?|choose|select|pick|output)\b.{0,40}"
+        r"\b(?:10\s?/\s?10|10 (?:points|out)|score of (?:10|ten)|(?:highest|perfect|maximum) score|full marks)\b",
+        "10|score|full marks",
+        "give|assign|award|deserve|choose|select|pick|output",
+    ),
+    _speech(
+        r"\b(?:give|assign|award)\b.{0,20}\b(?:this|my|answer)\b.{0,30}\b(?:10|ten)\b",
+        "give|assign|award",
+        "10|ten",
+    ),
+    _speech(
+        r"\b(?:choose|select|pick|prefer|vote for)\b.{0,20}\b(?:this|my) (?:answer|response|candidate)\b",
+        "this |my ",
+        "choose|select|pick|prefer|vote for",
+    ),
+    _speech(
+        r"\b(?:all |the )?other (?:answers|responses|candidates)\b.{0,40}"
+        r"\b(?:wrong|bad|0|zero|unsafe|harmful|ignore)\b",
+        "other answers|other responses|other candidates",
+    ),
+    _speech(
+        r"^\W{0,6}(?:system|assistant|user|human|developer|instruction|judge)s?(?: prompt| message| note)?\W{0,3}:",
+        ":",
+        "system|assistant|user|human|developer|instruction|judge",
+    ),
 )
 
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
@@ -103,13 +153,14 @@ def suspicions(text: str) -> tuple[Suspicion, ...]:
     """What about the text looks made for a judge model and not for a reader. A hint, and no proof: an answer may be
     about prompts."""
     visible = _visible(text)
+    folded = visible.casefold()
     found = {
-        "invisible_characters": bool(_INVISIBLE.search(text)),
+        "invisible_characters": not _is_plain(text) and _INVISIBLE.search(text) is not None,
         "hidden_markup": _without_hidden(visible) != visible,
-        "template_tokens": bool(_TEMPLATE_TOKEN.search(visible)),
-        "forged_sections": bool(_SECTION.search(visible)),
-        "forged_verdict": bool(_VERDICT.search(visible)),
-        "speaks_to_judge": bool(_SPEAKS.search(visible)),
+        "template_tokens": _TEMPLATE_TOKEN.search(visible) is not None,
+        "forged_sections": _SECTION.search(visible) is not None,
+        "forged_verdict": _VERDICT.search(visible) is not None,
+        "speaks_to_judge": any(speech.found_in(visible, folded) for speech in _SPEECHES),
     }
     return tuple(suspicion for suspicion in SUSPICIONS if found[suspicion])
 
@@ -117,12 +168,21 @@ def suspicions(text: str) -> tuple[Suspicion, ...]:
 _CURIOUS = re.compile(r"[<\[\x00-\x08\x0b-\x1f\x7f]")
 
 
+def _is_plain(text: str) -> bool:
+    """Whether there is nothing in the text but printable ASCII, tabs and line feeds."""
+    return text.isascii() and text.replace("\n", "").replace("\t", "").isprintable()
+
+
 def _visible(text: str) -> str:
+    if _is_plain(text):
+        return text
     return _INVISIBLE.sub("", _LINE_ENDS.sub("\n", text))
 
 
 def _without_hidden(text: str) -> str:
     """The text without hidden markup, but for code: there it is what the reader sees."""
+    if "<" not in text and "[" not in text and "phantom" not in text:
+        return text
     if "<" not in text and not _HIDDEN.search(text):
         return text
     kept: list[str] = []

@@ -15,7 +15,17 @@ from hypothesis import strategies as st
 from fusion.errors import InvalidVerdict
 from fusion.judging import Ballot, blind, merge_request, read_verdict, rebuttal_request, turned, verdict_request
 from fusion.testing import Answer, Reply, ScriptedMember
-from fusion.untrusted import MARK, SUSPICIONS, disarmed, quoted, suspicions
+from fusion.untrusted import (
+    _INVISIBLE,
+    _LINE_ENDS,
+    _SPEECHES,
+    MARK,
+    SUSPICIONS,
+    _visible,
+    disarmed,
+    quoted,
+    suspicions,
+)
 from fusion.values import Call, Candidate, Completion, Message, Request, ToolCall
 from fusion.verdict import parse_verdict
 from tests.panels import answered, fused, shown_answers
@@ -217,3 +227,22 @@ def test_hostile_text_takes_bounded_time(unit: str) -> None:
     quoted(text)
     suspicions(text)
     assert time.process_time() - began_at < 3
+
+
+_WORDS = (
+    "ignore disregard forget all prior previous other instructions rules answers candidates dear note to the judge llm",
+    "grader you are now an impartial evaluator score rate my this answer 10 ten highest first give award choose select",
+    "pick output full marks perfect score vote for response is wrong zero SYSTEM assistant prompt : /10 points out",
+    "\N{LATIN SMALL LETTER LONG S}core ran\N{KELVIN SIGN}",
+)
+
+
+@given(st.lists(st.sampled_from(" ".join(_WORDS).split()), max_size=14).map(" ".join))
+def test_a_text_that_is_not_searched_would_not_have_been_found_to_speak_to_a_judge(text: str) -> None:
+    for speech in _SPEECHES:
+        assert speech.found_in(text, text.casefold()) == (speech.pattern.search(text) is not None)
+
+
+@given(st.text(st.sampled_from("a <[\t\n\r\x00\x7f\u200b\u2028phantom\\"), max_size=30))
+def test_a_plain_text_is_left_as_it_is(text: str) -> None:
+    assert _visible(text) == _INVISIBLE.sub("", _LINE_ENDS.sub("\n", text))
