@@ -6,14 +6,14 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.contenders import Running
 from tests.benchmarks.load import Spec
-from tests.benchmarks.processes import usage_of
+from tests.benchmarks.processes import Usage, usage_of
 from tests.benchmarks.work import Work
 
 _SAMPLE_EVERY_S = 0.25
@@ -43,8 +43,10 @@ class Measured:
     resident_mib_in_flight: float
 
 
-def measure(running: Running, model: str, work: Work, first_question: int = 1) -> Measured:
-    """Put the work to a contender that runs."""
+def measure(
+    running: Running, model: str, work: Work, first_question: int = 1, watch: Callable[[Usage], None] | None = None
+) -> Measured:
+    """Put the work to a contender that runs. `watch` is shown what its processes use, several times a second."""
     spec = Spec(
         running.url, model, work.scenario, work.clients, work.for_s, work.stream, work.seen_at_least, first_question
     )
@@ -63,7 +65,10 @@ def measure(running: Running, model: str, work: Work, first_question: int = 1) -
             break
         except subprocess.TimeoutExpired:
             asked = None
-            most_bytes = max(most_bytes, usage_of(running.all).all_resident_bytes)
+            usage = usage_of(running.all)
+            most_bytes = max(most_bytes, usage.all_resident_bytes)
+            if watch is not None:
+                watch(usage)
     if load.returncode:
         raise RuntimeError(f"the load generator failed with status {load.returncode}")
     after = usage_of(running.all)

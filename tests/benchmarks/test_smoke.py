@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tests.benchmarks import report
+from tests.benchmarks import in_flight, report
 from tests.benchmarks.contenders import FLOOR, FUSION, Contender, running, upstream
 from tests.benchmarks.figures import ADDED, PER_S, Run, compared, values
 from tests.benchmarks.load import is_right
@@ -70,6 +70,19 @@ def test_the_report(runs: list[Run], tmp_path: Path) -> None:
     report.write_json(runs, tmp_path / "bench.json")
     report.write_png(runs, tmp_path / "bench.png")
     assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_requests_in_flight_and_the_memory_they_take(tmp_path: Path) -> None:
+    flight = in_flight.fly(Work("in flight", "fixed", 64, 4.0), tmp_path / "service")
+
+    assert (flight.measured.wrong, flight.measured.failures) == (0, {})
+    assert flight.measured.right >= 64
+    assert flight.grew("judge replica") is not None
+    in_flight.write_png(flight, tmp_path / "in-flight.png")
+    assert (tmp_path / "in-flight.png").read_bytes().startswith(b"\x89PNG")
+    console = Console(width=160, record=True)
+    console.print(in_flight.table(flight))
+    assert f"{flight.measured.right} answered, 0 wrongly, 0 failed" in console.export_text()
 
 
 def test_a_wrong_answer_is_told_from_a_right_one() -> None:

@@ -22,11 +22,12 @@ _MIX_SIGMA = 0.6
 _STRAGGLERS = 0.03
 _STRAGGLES_S = 1.5
 
-Scenario = Literal["fixed", "zero", "mix", "slow"]
+Scenario = Literal["fixed", "zero", "mix", "slow", "long"]
 _LATENCIES_S: dict[str, dict[str, float]] = {
     "fixed": {"a": 0.020, "b": 0.040, "c": 0.080, JUDGE: 0.040},
     "zero": {"a": 0.0, "b": 0.0, "c": 0.0, JUDGE: 0.0},
     "slow": {"a": 4.0, "b": 4.0, "c": 4.0, JUDGE: 4.0},
+    "long": {"a": 15.0, "b": 15.0, "c": 15.0, JUDGE: 15.0},
 }
 
 
