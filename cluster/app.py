@@ -18,6 +18,7 @@ from ray.serve.schema import LoggingConfig
 from cluster.config import ClusterConfig, JudgeReplicas, RemoteBackendConfig, RemoteReplicas, VllmBackendConfig
 from cluster.remote_backend import remote_backend
 from cluster.smollm2 import default_cache_dir
+from cluster.versions import fingerprint, versioned
 from deployments.catalogue import Catalogue
 from deployments.judge import MEMBER_TIMEOUT_S, Judge
 from deployments.queue_depth import autoscaling_config
@@ -44,6 +45,7 @@ def build(
     config: ClusterConfig,
     members: Mapping[str, Application] | None = None,
     folders: Mapping[str, str] | None = None,
+    kept: Mapping[str, Application] | None = None,
 ) -> Application:
     """The application that serves a configuration.
 
@@ -51,6 +53,7 @@ def build(
         config: what to serve.
         members: deployments by member name that stand in for those the configuration describes.
         folders: where models are on the nodes, by the id that the configuration gives them.
+        kept: deployments that run on beside those that the configuration describes, by member name.
 
     Raises:
         ImportError: a vLLM backend is configured and vLLM is not installed.
@@ -62,17 +65,19 @@ def build(
     # What is too much the replica refuses itself, in the API's own words; Serve only has to let it in.
     let_in = judge.max_ongoing + judge.max_queued + _BEING_REFUSED
     options = _options("judge", judge.replicas, judge.target_queue_depth, let_in, _drain_s(config))
-    return _deployment(_asgi_ingress(Judge), **options).bind(
-        catalogue,
-        members or member_deployments(config, profiles, folders or {}),
-        max_body_bytes=config.server.max_body_bytes,
-        max_ongoing=judge.max_ongoing,
-        max_queued=judge.max_queued,
-        keys=None if keys is None else Secret(env=keys),
-        backups=config.backups(),
-        traces=config.traces and config.traces.settings(config.fingerprint, default_cache_dir()),
-        tracing=config.tracing_settings(),
-    )
+    members = members or member_deployments(config, profiles, folders or {})
+    settings: dict[str, Any] = {
+        "max_body_bytes": config.server.max_body_bytes,
+        "max_ongoing": judge.max_ongoing,
+        "max_queued": judge.max_queued,
+        "keys": None if keys is None else Secret(env=keys),
+        "backups": config.backups(),
+        "traces": config.traces and config.traces.settings(config.fingerprint, default_cache_dir()),
+        "tracing": config.tracing_settings(),
+    }
+    app = _deployment(_asgi_ingress(Judge), **options).bind(catalogue, {**(kept or {}), **members}, **settings)
+    # The members' deployments are no part of it: one that changes does not restart the judges.
+    return versioned(app, fingerprint(catalogue, settings))
 
 
 def application(args: dict[str, Any]) -> Application:
@@ -95,24 +100,27 @@ def member_deployments(
     deployments: dict[str, Application] = {}
     drain_s = _drain_s(config)
     for name, backend in config.backends.items():
-        voices = {member: profile for member, profile in profiles.items() if profile.backend == name}
+        voices = [member for member, profile in profiles.items() if profile.backend == name]
         if isinstance(backend, VllmBackendConfig):
             if voices:
                 model = folders.get(backend.model, backend.model)
-                deployments |= dict.fromkeys(voices, _vllm(name, model, backend, voices, drain_s))
+                deployments |= dict.fromkeys(voices, _vllm(name, model, backend, drain_s))
         else:
             deployments |= {
                 member: _remote(
-                    backend, profile, len(voices), config.members[member].omits, config.tracing_settings(), drain_s
+                    backend,
+                    profiles[member],
+                    len(voices),
+                    config.members[member].omits,
+                    config.tracing_settings(),
+                    drain_s,
                 )
-                for member, profile in voices.items()
+                for member in voices
             }
     return deployments
 
 
-def _vllm(
-    name: str, model: str, backend: VllmBackendConfig, voices: Mapping[str, MemberProfile], drain_s: float
-) -> Application:
+def _vllm(name: str, model: str, backend: VllmBackendConfig, drain_s: float) -> Application:
     from deployments.vllm_member import EngineSettings, vllm_deployment  # it brings in PyTorch
 
     settings = EngineSettings(
@@ -128,7 +136,11 @@ def _vllm(
         max_ongoing=backend.replicas.max_ongoing,
         drain_s=drain_s,
     )
-    return vllm_deployment(settings, voices)
+    # What only Serve has to know is no part of it: engines start slowly.
+    version = fingerprint(
+        settings.model, settings.engine, settings.accelerator, settings.placement_strategy, settings.env
+    )
+    return versioned(vllm_deployment(settings), version)
 
 
 def _remote(
@@ -158,7 +170,8 @@ def _remote(
         max_ongoing=replicas.max_ongoing,
     )
     options = _options(f"member:{profile.name}", replicas, replicas.target_ongoing, let_in, drain_s)
-    return _deployment(RemoteReplica, **options).bind(settings, profile)
+    app = _deployment(RemoteReplica, **options).bind(settings, profile.name, profile.model)
+    return versioned(app, fingerprint(settings, profile.model))
 
 
 def _drain_s(config: ClusterConfig) -> float:
@@ -174,8 +187,9 @@ def _options(
         "name": name,
         "max_ongoing_requests": let_in,
         "max_queued_requests": let_in,
-        # A replica that is to go ends what it has.
+        # A replica that is to go ends what it has, and one that is replaced goes once another is up in its place.
         "graceful_shutdown_timeout_s": drain_s,
+        "max_surge_percent": 100,
         "autoscaling_config": autoscaling_config(replicas.min, replicas.max, target_ongoing),
         "ray_actor_options": {"num_cpus": replicas.num_cpus},
         # A path may hold nothing of a prompt, but a log line a request is a cost on the hot path.

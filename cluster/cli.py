@@ -75,9 +75,10 @@ def serve(
     Prints a line that begins with [bold]ready[/bold] once a real completion went through. Ctrl-C ends everything that
     was started.
     """
-    from cluster.lifecycle import PortInUse, StartFailed
+    from cluster.lifecycle import PortInUse
     from cluster.lifecycle import serve as serve_until_signal
     from cluster.smollm2 import ModelUnavailable
+    from cluster.starting import StartFailed
 
     try:
         signum = serve_until_signal(named(config), host, port, address, _report)
@@ -89,6 +90,45 @@ def serve(
         _fail(str(error), EXIT_FAILED)
     else:
         raise typer.Exit(128 + signum)
+
+
+@app.command(epilog="Example: fusion apply -c my.yaml --port 8123")
+def apply(
+    config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="What to serve from now on.")],
+    host: Annotated[str | None, typer.Option(help="Where it listens, if serve was given --host.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Where it listens, if serve was given --port.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="The service's Ray cluster; the one on this machine if not given.")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=1, metavar="SECONDS", help="How long new replicas may take to start.")
+    ] = 1800,
+) -> None:
+    """Bring another configuration to a running service, without a lost request.
+
+    What did not change runs on: a changed preset, price, sampling or system prompt starts new judges alone, and an
+    engine starts anew only when its model or its engine arguments change. What is replaced goes once another is up in
+    its place, and ends what it has first.
+
+    When something does not start, or on Ctrl-C, the service goes back to what it was; the exit code is 1, or 130.
+    It is 2 when the configuration is bad or changes where the service listens: then nothing was changed.
+    """
+    from cluster.apply import NothingToApplyTo, RestartNeeded
+    from cluster.apply import apply as apply_to_running
+    from cluster.smollm2 import ModelUnavailable
+    from cluster.starting import StartFailed
+
+    try:
+        apply_to_running(named(config), host, port, address, _report, timeout)
+    except (ConfigError, RestartNeeded) as error:
+        _fail(str(error), EXIT_BAD_CONFIG)
+    except (StartFailed, NothingToApplyTo, ModelUnavailable) as error:
+        _fail(str(error), EXIT_FAILED)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    typer.echo(f"applied {config}")
 
 
 @app.command(epilog="Example: fusion ask 'Is 91 prime?' --preset fusion/best-of --show-candidates")

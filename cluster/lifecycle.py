@@ -11,10 +11,8 @@ import os
 import signal
 import socket
 import sys
-import threading
 import time
-from collections.abc import Callable, Generator
-from concurrent.futures import Future
+from collections.abc import Generator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from importlib import import_module
 from pathlib import Path
@@ -23,27 +21,30 @@ from typing import Any
 
 import httpx
 
-from cluster import haproxy, smollm2
 from cluster.config import ClusterConfig, VllmBackendConfig, is_loopback
-from cluster.config_file import ConfigError, Problem, check_secrets, load
+from cluster.config_file import check_secrets, load
 from cluster.processes import mark_run, sweep, watch_run
+from cluster.starting import (
+    Report,
+    StartFailed,
+    await_running,
+    environment,
+    in_background,
+    joining,
+    prepare_models,
+    quieten,
+    with_server,
+)
 
 FIRST_ANSWER_TIMEOUT_S = 180.0
 SHUTDOWN_TIMEOUT_S = 10.0
-REPORT_EVERY_S = 10.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Ray counts what a replica reserves, not what it uses: an engine and a judge have to fit on one core too.
 _MIN_CPUS = 4
 
-Report = Callable[[str], None]
-
 
 class PortInUse(Exception):
     """Something else listens where the service should."""
-
-
-class StartFailed(Exception):
-    """The service did not come up. The message says why."""
 
 
 class Stopped(BaseException):
@@ -73,14 +74,14 @@ def serve(file: Path, host: str | None, port: int | None, address: str | None, r
     with _signals_raise():
         mark: str | None = None
         try:
-            config = _with_server(load(file), host, port)
+            config = with_server(load(file), host, port)
             check_secrets(file, config, os.environ)
             _check_port(config.server.host, config.server.port)
-            folders = _prepare_models(config, report)
+            folders = prepare_models(config, report)
             mark = mark_run()
             watchdog = watch_run(mark)
             # In a thread, while this one waits: what a signal raises in the middle of an import can get lost.
-            ray_started, deployed = _in_background(
+            ray_started, deployed = in_background(
                 lambda: _start_ray(config, address, report), lambda: _deploy(config, folders, report)
             )
             ray_started.result()
@@ -99,13 +100,13 @@ def serve(file: Path, host: str | None, port: int | None, address: str | None, r
 
 
 def _start_ray(config: ClusterConfig, address: str | None, report: Report) -> None:
-    os.environ |= _environment(is_loopback(config.server.host)) | ({} if address is None else _joining())
+    os.environ |= environment(is_loopback(config.server.host)) | ({} if address is None else joining())
     import ray  # reads the environment when it is imported
 
-    _quieten("ray", "httpx", "vllm")
+    quieten("ray", "httpx", "vllm")
     if any(isinstance(backend, VllmBackendConfig) for backend in config.backends.values()):
         # Describing an engine imports vLLM here too, which takes longer than Ray's start: let it begin meanwhile.
-        _in_background(lambda: import_module("deployments.vllm_member"))
+        in_background(lambda: import_module("deployments.vllm_member"))
     report("starting Ray" if address is None else f"connecting to Ray at {address}")
     if address is None:
         context = ray.init(
@@ -118,113 +119,26 @@ def _start_ray(config: ClusterConfig, address: str | None, report: Report) -> No
         report(f"Ray's dashboard: http://{context.dashboard_url}")
 
 
-def _quieten(*loggers: str) -> None:
-    for name in loggers:
-        logging.getLogger(name).setLevel(logging.ERROR)
-
-
 def _deploy(config: ClusterConfig, folders: dict[str, str], report: Report) -> None:
     from ray import serve as ray_serve
 
     from cluster.app import APP_NAME, build
+    from cluster.running import remember
 
-    _quieten("ray.serve")
+    quieten("ray.serve")
     server = config.server
     serve_api: Any = ray_serve
     serve_api.start(http_options={"host": server.host, "port": server.port})
-    [deploying] = _in_background(lambda: serve_api.run(build(config, folders=folders), name=APP_NAME))
-    _await_running(serve_api, APP_NAME, deploying, report)
+    [deploying] = in_background(lambda: serve_api.run(build(config, folders=folders), name=APP_NAME))
+    await_running(serve_api, APP_NAME, deploying, report)
     report("asking for a first answer")
     took_s = _first_answer(config)
+    remember(config)
     url = f"http://{server.host}:{server.port}"
     presets = ", ".join(config.presets)
     print(f"ready {url} ({presets}; first answer in {took_s:.1f} s)", flush=True)  # noqa: T201
     if server.api_keys_env is None:
         report("no keys are configured: only this machine can connect")
-
-
-def _environment(local: bool) -> dict[str, str]:
-    """Serve's settings: HAProxy in front of the judge's replicas, which saves Serve's own proxy, in Python. On the
-    loopback address it listens nowhere else, and on ports that no other service on the machine has."""
-    common = {
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-        # It keeps a thousand lines of a replica's log back. Few are written here, and each says what went wrong.
-        "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
-        # Ray has its workers give way to everything else on a machine; here they are what the machine is for.
-        "RAY_worker_niceness": "0",
-        "RAY_SERVE_ENABLE_HA_PROXY": "1",
-        # By default a replica waits half a minute for proxies on other nodes before it ends.
-        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
-    }
-    if not local:
-        return common
-    return common | {
-        "RAY_SERVE_HAPROXY_BINARY_PATH": str(haproxy.COMMAND),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port()),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port()),
-        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(_free_port()),
-    }
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def _joining() -> dict[str, str]:
-    """The environment for joining a cluster. Ray gives each one that it starts a token, which it keeps in the home of
-    who started it, and sends it only when told so before it is imported."""
-    named = any(os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"))
-    if named or not (os.environ.get("RAY_AUTH_TOKEN") or (Path.home() / ".ray" / "auth_token").is_file()):
-        return {}
-    return {"RAY_AUTH_MODE": "token"}
-
-
-def _in_background(*works: Callable[[], object]) -> list[Future[object]]:
-    """Work in a thread that a signal to this process does not have to wait for: one after the other, up to one that
-    fails. The thread stays, for Ray's processes end with the one that started them."""
-    futures: list[Future[object]] = [Future() for _ in works]
-
-    def do() -> None:
-        for work, future in zip(works, futures, strict=True):
-            try:
-                future.set_result(work())
-            except BaseException as error:
-                future.set_exception(error)
-                break
-        threading.Event().wait()
-
-    threading.Thread(target=do, daemon=True).start()
-    return futures
-
-
-def _await_running(serve_api: Any, app_name: str, deploying: Future[object], report: Report) -> None:
-    """Report on every deployment until all of them run; on those that do not yet, also every `REPORT_EVERY_S`.
-
-    Raises:
-        StartFailed: one does not start.
-    """
-    told: dict[str, tuple[str, float]] = {}
-    started = time.monotonic()
-    while not deploying.done():
-        app: Any = serve_api.status().applications.get(app_name)
-        deployments: dict[str, Any] = app.deployments if app else {}
-        for name, deployment in deployments.items():
-            replicas = ", ".join(f"{count} {state.lower()}" for state, count in deployment.replica_states.items())
-            took_s = time.monotonic() - started
-            before, told_at = told.get(name, ("", 0.0))
-            is_slow = deployment.status != "HEALTHY" and took_s - told_at >= REPORT_EVERY_S
-            if replicas and (replicas != before or is_slow):
-                told[name] = (replicas, took_s)
-                up = sum(each.status == "HEALTHY" for each in deployments.values())
-                report(f"{name}: {replicas} ({took_s:.0f} s; {up} of {len(deployments)} deployments are up)")
-            if deployment.status in ("UNHEALTHY", "DEPLOY_FAILED"):
-                raise StartFailed(f"{name} does not start: {deployment.message}")
-        time.sleep(0.25)
-    if error := deploying.exception():
-        raise StartFailed(f"the application does not start: {error}") from error
 
 
 def _first_answer(config: ClusterConfig) -> float:
@@ -249,25 +163,6 @@ def _first_answer(config: ClusterConfig) -> float:
     if reply.status_code != 200:
         raise StartFailed(f"no first answer: HTTP {reply.status_code} {reply.text[:500]}")
     return time.monotonic() - started
-
-
-def _with_server(config: ClusterConfig, host: str | None, port: int | None) -> ClusterConfig:
-    changes = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    if not changes:
-        return config
-    changed = config.model_copy(update={"server": config.server.model_copy(update=changes)})
-    problems = [Problem(1, 1, ".".join(map(str, where)), message) for where, message in changed.contradictions()]
-    if problems:
-        raise ConfigError(Path("command line"), problems)
-    return changed
-
-
-def _prepare_models(config: ClusterConfig, report: Report) -> dict[str, str]:
-    """The folders, by hub id, of the models that this machine has to have first."""
-    wanted = {backend.model for backend in config.backends.values() if isinstance(backend, VllmBackendConfig)}
-    if smollm2.HUB_ID not in wanted:
-        return {}
-    return {smollm2.HUB_ID: str(smollm2.prepare(smollm2.default_cache_dir(), report))}
 
 
 def _check_port(host: str, port: int) -> None:
@@ -300,7 +195,7 @@ def _shut_down(ours: bool) -> None:
     with Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere), redirect_stdout(nowhere):
         for end in (serve_api.shutdown if ours else lambda: serve_api.delete(APP_NAME), ray.shutdown):
             with suppress(Exception):
-                _in_background(end)[0].result(SHUTDOWN_TIMEOUT_S)
+                in_background(end)[0].result(SHUTDOWN_TIMEOUT_S)
 
 
 @contextmanager

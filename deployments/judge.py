@@ -23,6 +23,7 @@ from deployments.resilience.limits import Limiter, LimitSettings
 from deployments.secrets import Secret
 from deployments.traces.settings import TraceSettings
 from deployments.tracing.settings import TracingSettings
+from deployments.voiced import Voiced
 from fusion.errors import EmptyCompletion, MemberTimeout
 from fusion.experience import Experience
 from fusion.member import Emit, Member
@@ -44,10 +45,10 @@ _DURATION_WEIGHT = 0.1  # of the last fusion, in the mean of those before it
 class Judge:
     """Serves the HTTP API and runs every fused request from its panel to its answer.
 
-    `handles` reach the members' deployments by member name; members that share a deployment share its handle. `keys`
-    says where the API's keys are, None when it is open. `max_ongoing` requests run at once and `max_queued` wait for
-    their turn; more are refused. `backups` names who is asked besides a member, for those that have anyone.
-    `traces` says where requests are recorded and `tracing` where their spans go, None when they are not.
+    `handles` reach the members' deployments by member name, others among them; members that share a deployment share
+    its handle. `keys` says where the API's keys are, None when it is open. `max_ongoing` requests run at once and
+    `max_queued` wait for their turn; more are refused. `backups` names who is asked besides a member, for those that
+    have anyone. `traces` says where requests are recorded and `tracing` where their spans go, None when they are not.
     """
 
     def __init__(
@@ -64,11 +65,13 @@ class Judge:
         tracing: TracingSettings | None = None,
     ) -> None:
         self.catalogue = catalogue
+        handles = {name: handles[name] for name in catalogue.profiles}
         by_deployment = {handle.deployment_id: member_behind(handle) for handle in handles.values()}
         self._handles = {name: by_deployment[handle.deployment_id] for name, handle in handles.items()}
         self._backups = backups
         self._onlookers = _onlookers(traces, tracing)
-        members: Mapping[str, Member] = self._handles
+        voices = catalogue.profiles
+        members: Mapping[str, Member] = {name: Voiced(each, voices[name]) for name, each in self._handles.items()}
         if self._onlookers is not None:
             members = self._onlookers.traced(members, catalogue.profiles)
         resilient = {name: backed_up(name, backup, members) for name, backup in backups.items()}

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 from deployments.local_server import LocalServer, listen
 from deployments.queue_depth import NEARBY
 from deployments.resilience.breaker import State
 from fusion.errors import MemberError, unexpected, whereabouts
-from fusion.member import Member, MemberProfile
+from fusion.member import Member
 from fusion.values import Call, Completion, Delta
 
 Outcome = Completion | MemberError
@@ -33,15 +33,14 @@ class ReplicaStatus:
 
 
 class MemberReplica:
-    """Serves one backend's members.
+    """Serves one backend's members. Calls bring the members' voices along (`deployments.voiced`), so that a voice can
+    change and the backend goes on.
 
-    `connect` makes the backend's `Member` in the replica's own process; `profiles` are the members that speak through
-    it.
+    `connect` makes the backend's `Member` in the replica's own process.
     """
 
-    def __init__(self, connect: Callable[[], Member], profiles: Mapping[str, MemberProfile]) -> None:
+    def __init__(self, connect: Callable[[], Member]) -> None:
         self._member = connect()
-        self._profiles = profiles
         self._nearby: LocalServer | None = None
 
     def listen(self, max_ongoing: int) -> None:
@@ -60,7 +59,7 @@ class MemberReplica:
     async def ask(self, call: Call) -> Outcome:
         """One call, one answer in one piece."""
         try:
-            return await self._member.ask(self._voiced(call))
+            return await self._member.ask(call)
         except Exception as error:
             return _outcome(error, call)
 
@@ -68,7 +67,7 @@ class MemberReplica:
         """One call for someone who is watching: the deltas as they come, those that are already there in one item,
         and the outcome last."""
         deltas: asyncio.Queue[Delta | None] = asyncio.Queue()
-        task = asyncio.create_task(self._member.ask(self._voiced(call), deltas.put_nowait))
+        task = asyncio.create_task(self._member.ask(call, deltas.put_nowait))
         task.add_done_callback(lambda _: deltas.put_nowait(None))
         try:
             while (first := await deltas.get()) is not None:
@@ -95,9 +94,6 @@ class MemberReplica:
     async def status(self) -> ReplicaStatus:
         """Whether calls can be taken. A replica that can say so is up."""
         return ReplicaStatus(ready=True)
-
-    def _voiced(self, call: Call) -> Call:
-        return self._profiles[call.member].voiced(call)
 
 
 def _outcome(error: Exception, call: Call) -> MemberError:

@@ -13,7 +13,7 @@ from deployments.resilience.compose import ResilienceSettings, Resilient, resili
 from deployments.resilience.limits import Limiter, LimitSettings
 from deployments.resilience.retries import RetrySettings
 from deployments.tracing.settings import TracingSettings
-from fusion.member import Member, MemberProfile
+from fusion.member import Member
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +34,10 @@ class RemoteSettings:
 class RemoteReplica(MemberReplica):
     """Serves one remote member, and exports what its wrappers count. It is not ready while its breaker is open."""
 
-    def __init__(self, settings: RemoteSettings, profile: MemberProfile) -> None:
-        self._resilient, member = connect(settings, profile)
-        super().__init__(lambda: member, {profile.name: profile})
-        Exporter({profile.name: self._resilient}).start()
+    def __init__(self, settings: RemoteSettings, name: str, model: str) -> None:
+        self._resilient, member = connect(settings, model)
+        super().__init__(lambda: member)
+        Exporter({name: self._resilient}).start()
         self.listen(settings.max_ongoing)
         # Serve awaits it when the replica is to end. On the class the interpreter would call it too, and not wait.
         self.__del__ = self.close
@@ -47,11 +47,11 @@ class RemoteReplica(MemberReplica):
         return ReplicaStatus(self._resilient.ready(), None if breaker is None else breaker.state)
 
 
-def connect(settings: RemoteSettings, profile: MemberProfile) -> tuple[Resilient, Member]:
+def connect(settings: RemoteSettings, model: str) -> tuple[Resilient, Member]:
     """The member in its wrappers, and what its calls go to: the same, unless they are traced."""
     # The adapter keeps its own time limits: only it knows when a connection stands.
     wrappers = ResilienceSettings(timeouts=None, breaker=settings.breaker, retries=settings.retries)
-    member: Member = RemoteMember(settings.backend, profile.model, settings.omits)
+    member: Member = RemoteMember(settings.backend, model, settings.omits)
     rng, limiter = random.Random(), Limiter(settings.limits)
     if settings.tracing is None:
         wrapped = resilient(member, wrappers, rng=rng, limiter=limiter)
@@ -62,8 +62,7 @@ def connect(settings: RemoteSettings, profile: MemberProfile) -> tuple[Resilient
 
     wire = wire_format(settings.backend)
     urls = {
-        stream: f"{settings.backend.base_url.rstrip('/')}/{wire.path(profile.model, stream=stream)}"
-        for stream in (False, True)
+        stream: f"{settings.backend.base_url.rstrip('/')}/{wire.path(model, stream=stream)}" for stream in (False, True)
     }
     tracing = Tracing(settings.tracing, replica_name())
     wrapped = resilient(TracedAttempts(member, tracing, urls[False], urls[True]), wrappers, rng=rng, limiter=limiter)

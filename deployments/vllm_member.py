@@ -39,7 +39,7 @@ from fusion.errors import (
     MemberTimeout,
     MemberUnavailable,
 )
-from fusion.member import Emit, MemberProfile
+from fusion.member import Emit
 from fusion.values import Call, Completion
 
 DOWN_AFTER_S = 600.0
@@ -79,8 +79,8 @@ class EngineSettings:
     drain_s: float = 130.0
 
 
-def vllm_deployment(settings: EngineSettings, profiles: Mapping[str, MemberProfile]) -> Application:
-    """The deployment that wraps an engine and the members that speak through it. Ray must be initialised.
+def vllm_deployment(settings: EngineSettings) -> Application:
+    """The deployment that wraps an engine. Ray must be initialised.
 
     Raises:
         ValueError: the settings are not what Ray or vLLM take.
@@ -88,7 +88,6 @@ def vllm_deployment(settings: EngineSettings, profiles: Mapping[str, MemberProfi
     return build_llm_deployment(
         llm_config(settings),
         name_prefix="vllm:",
-        bind_kwargs={"profiles": dict(profiles)},
         deployment_cls=VLLMReplica,
     )
 
@@ -96,10 +95,10 @@ def vllm_deployment(settings: EngineSettings, profiles: Mapping[str, MemberProfi
 class VLLMReplica(LLMServer):
     """An engine as a member's replica: what `MemberReplica` offers, on `LLMServer`'s life cycle."""
 
-    async def __init__(self, llm_config: LLMConfig, profiles: Mapping[str, MemberProfile]) -> None:
+    async def __init__(self, llm_config: LLMConfig) -> None:
         hosts = llm_config.engine_kwargs.get("allowed_media_domains") or ()
         # First, for `__del__` is called too when the engine does not start.
-        self._replica = MemberReplica(lambda: EngineMember(self, llm_config.model_id, image_hosts=hosts), profiles)
+        self._replica = MemberReplica(lambda: EngineMember(self, llm_config.model_id, image_hosts=hosts))
         _spare_the_search(llm_config)
         await super().__init__(llm_config, engine_cls=PlacedEngine)
         self._queue = EngineQueue()
@@ -271,6 +270,7 @@ def llm_config(settings: EngineSettings) -> LLMConfig:
                 "max_ongoing_requests": settings.max_ongoing,
                 "max_queued_requests": settings.max_ongoing,
                 "graceful_shutdown_timeout_s": settings.drain_s,
+                "max_surge_percent": 100,
                 "autoscaling_config": autoscaling_config(
                     settings.min_replicas, settings.max_replicas, settings.target_ongoing, DOWN_AFTER_S
                 ),

@@ -15,8 +15,8 @@ from deployments.resilience.compose import ResilienceSettings, resilient
 from deployments.resilience.limits import Limiter, LimitSettings
 from deployments.resilience.retries import RetrySettings
 from deployments.secrets import MissingSecret, Secret
-from fusion.member import Emit, Member, MemberProfile
-from fusion.values import Call, Completion
+from deployments.voiced import Voiced
+from fusion.member import Member, MemberProfile
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ async def at_its_api(config: ClusterConfig, name: str) -> AsyncGenerator[Reached
     wrappers = ResilienceSettings(timeouts=None, breaker=None, retries=RetrySettings(**backend.retries.model_dump()))
     limiter = Limiter(LimitSettings(**backend.limits.model_dump()))
     try:
-        yield Reached(_Voiced(resilient(bare, wrappers, rng=random.Random(), limiter=limiter), profile), profile)
+        yield Reached(Voiced(resilient(bare, wrappers, rng=random.Random(), limiter=limiter), profile), profile)
     finally:
         await bare.aclose()
 
@@ -59,17 +59,6 @@ async def at_service(url: str, key_env: str | None, name: str, config: ClusterCo
         yield Reached(bare, MemberProfile(name, url, name) if config is None else _profile(config, name))
     finally:
         await bare.aclose()
-
-
-class _Voiced:
-    """A member that is asked as its replica would ask it."""
-
-    def __init__(self, member: Member, profile: MemberProfile) -> None:
-        self._member = member
-        self._profile = profile
-
-    async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
-        return await self._member.ask(self._profile.voiced(call), emit)
 
 
 def _profile(config: ClusterConfig, name: str) -> MemberProfile:

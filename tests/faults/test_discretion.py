@@ -14,7 +14,7 @@ from deployments.member_replica import MemberReplica, Outcome
 from deployments.remote_member import RemoteBackend, RemoteMember
 from deployments.secrets import Secret
 from fusion.errors import MemberError
-from fusion.member import Member, MemberProfile
+from fusion.member import Member
 from fusion.values import Message
 from tests.faults.server import KEY, WAYS, Way, member_at
 from tests.remote.upstream import Action, Reset, reply, upstream
@@ -26,7 +26,7 @@ INDISCREET = f"You said {PROMPT} with {KEY}, and I say {WRITTEN}."
 
 
 async def outcome_of(member: Member, way: Way) -> Outcome:
-    replica = MemberReplica(lambda: member, {"ada": MemberProfile("ada", "api", "m")})
+    replica = MemberReplica(lambda: member)
     call = call_of(Message("user", f"What is {PROMPT}?"))
     if not way.streamed:
         return await replica.ask(call)

@@ -23,8 +23,8 @@ from cluster.app import APP_NAME, application, build
 from cluster.config import ClusterConfig, VllmBackendConfig
 from cluster.config_file import load
 from cluster.kubernetes import ray_service_patch
-from cluster.lifecycle import _environment
 from cluster.plan import plan
+from cluster.starting import environment
 from tests.k8s.conftest import ROOT, Manifest, pods
 
 KUBERNETES = "1.32"
@@ -149,7 +149,7 @@ def test_pods_run_without_privileges(service: Manifest, objects: list[Manifest])
 
 
 def test_pods_have_the_settings_that_serve_starts_with(service: Manifest) -> None:
-    wanted = {name: value for name, value in _environment(local=False).items() if name != "RAY_worker_niceness"}
+    wanted = {name: value for name, value in environment(local=False).items() if name != "RAY_worker_niceness"}
     for template in pods(service).values():
         for container in template["spec"]["containers"]:
             env = {each["name"]: each.get("value") for each in container["env"]}

@@ -17,12 +17,11 @@ from deployments.local_server import LocalServer
 from deployments.member_replica import MemberReplica, ReplicaStatus
 from deployments.nearby_member import AskingNearby
 from fusion.errors import MalformedReply, MemberError, MemberUnavailable
-from fusion.member import Emit, Member, MemberProfile
+from fusion.member import Emit, Member
 from fusion.testing import Answer, CutOff, Fail, Hang, ScriptedMember
 from fusion.values import Call, Completion, Delta, Message, Request
 
 CALL = Call("ada", Request((Message("user", "What is 2 + 2?"),)), timeout_s=30.0)
-PROFILES = {"ada": MemberProfile("ada", "backend", "model")}
 
 
 class ByHandle:
@@ -48,7 +47,7 @@ def folder() -> Iterator[Path]:
 
 @asynccontextmanager
 async def served(member: Member, folder: Path, max_ongoing: int = 10) -> AsyncIterator[LocalServer]:
-    server = LocalServer(MemberReplica(lambda: member, PROFILES), folder, max_ongoing)
+    server = LocalServer(MemberReplica(lambda: member), folder, max_ongoing)
     await server.open()
     try:
         yield server

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
+from openai import AsyncOpenAI, OpenAIError
 
 HUNG_AFTER_S = 60.0
 """A request that takes longer is counted as hung."""
@@ -22,11 +23,12 @@ _PAUSE_S = 0.1  # after a failure, so that a dead service is not asked in circle
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """One request: when it began and ended (seconds, on `time.monotonic`'s clock) and how: an HTTP status, the name of
-    a client's error, or `hung`."""
+    a client's error, or `hung`. `retrying` says that an OpenAI client with its own retries made it."""
 
     began_at: float
     ended_at: float
     how: str
+    retrying: bool = False
 
     @property
     def took_s(self) -> float:
@@ -59,17 +61,22 @@ class Load:
     async def clients(self, count: int) -> None:
         """From now on so many clients. Those that are too many end with their request."""
         while len(self._clients) < count:
-            self._clients.append(asyncio.create_task(self._keep_asking()))
+            self._clients.append(asyncio.create_task(self._keep_asking(self._once)))
         leaving = self._clients[count:]
         del self._clients[count:]
         for task in leaving:
             task.cancel()
         await asyncio.gather(*leaving, return_exceptions=True)
 
-    async def _keep_asking(self) -> None:
+    def add_retrying_client(self) -> None:
+        """One more client: OpenAI's own, with the retries that it makes by default. It ends with `clients(0)`."""
+        client = AsyncOpenAI(base_url=f"{self.url}/v1", api_key=self.key, timeout=HUNG_AFTER_S)
+        self._clients.insert(0, asyncio.create_task(self._keep_asking(lambda: self._through(client))))
+
+    async def _keep_asking(self, ask: Callable[[], Any]) -> None:
         leaving = False
         while not leaving:
-            asking = asyncio.create_task(self._once())
+            asking = asyncio.create_task(ask())
             try:
                 pause_s = await asyncio.shield(asking)
             except asyncio.CancelledError:
@@ -98,6 +105,15 @@ class Load:
             self.in_flight -= 1
         self.outcomes.append(Outcome(began_at, time.monotonic(), how))
         return pause_s
+
+    async def _through(self, client: AsyncOpenAI) -> float:
+        began_at, how = time.monotonic(), OK
+        try:
+            await client.chat.completions.create(**self.body | {"stream": False})
+        except OpenAIError as error:
+            how = type(error).__name__
+        self.outcomes.append(Outcome(began_at, time.monotonic(), how, retrying=True))
+        return 0.0
 
 
 def counted(outcomes: Iterable[Outcome]) -> Counter[str]:

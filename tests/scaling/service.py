@@ -15,15 +15,17 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import ray
 import yaml
 from ray.serve.context import _get_global_client
 
 from cluster.app import APP_NAME
+from cluster.processes import MARK, sweep
 
 KEY = "sk-scaling-0123456789"
 KEYS_ENV = "FUSION_SCALING_KEYS"
@@ -68,10 +70,17 @@ class State:
 
 @dataclass(slots=True)
 class Service:
-    """Where the service is, and its Ray cluster."""
+    """Where the service is, and the file that it serves."""
 
     url: str
+    file: Path
     address: str
+    process: subprocess.Popen[str]
+    log: Path
+    haproxy: bool
+    upstream: str
+    mark: str = ""
+    applied: list[str] = field(default_factory=list[str])
 
     def state(self) -> State:
         """What Serve's controller says now."""
@@ -95,6 +104,32 @@ class Service:
         )
         return State(replicas, targets, healthy)
 
+    def controller_pid(self) -> int:
+        """The process of Serve's controller."""
+        return self._actor_pid("ServeController")
+
+    def proxy_pid(self) -> int:
+        """The process of Serve's HTTP proxy; in HAProxy mode, of the actor that looks after HAProxy."""
+        return self._actor_pid("HAProxyManager" if self.haproxy else "ProxyActor")
+
+    def _actor_pid(self, kind: str) -> int:
+        return next(each.pid for each in self.family() if " ".join(each.cmdline()).startswith(f"ray::{kind}"))
+
+    def haproxies(self) -> list[psutil.Process]:
+        """HAProxy's processes."""
+        return [process for process in self.family() if process.name() == "haproxy"]
+
+    def family(self) -> list[psutil.Process]:
+        """Every process of the service and of its Ray, but `fusion serve` itself."""
+        return [process for process in psutil.process_iter() if _mark_of(process) == self.mark]
+
+    def apply(self, change: Any) -> subprocess.CompletedProcess[str]:
+        """Change the configuration's document with `change` and have `fusion apply` bring it about."""
+        document = yaml.safe_load(self.file.read_text())
+        change(document)
+        self.file.write_text(yaml.safe_dump(document, sort_keys=False))
+        return run_fusion("apply", "-c", str(self.file), "--address", self.address)
+
 
 def ongoing(replicas: list[Replica]) -> list[int]:
     """How many requests each of them has, running or waiting in it; those that do not say so within a second are left
@@ -105,6 +140,13 @@ def ongoing(replicas: list[Replica]) -> list[int]:
             actor: Any = ray.get_actor(replica.actor, namespace="serve")
             counts.append(ray.get(actor.get_num_ongoing_requests.remote(), timeout=1))
     return counts
+
+
+def run_fusion(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The `fusion` command."""
+    return subprocess.run(
+        [sys.executable, "-m", "cluster.cli", *arguments], capture_output=True, text=True, timeout=300, check=False
+    )
 
 
 def configuration(
@@ -148,8 +190,9 @@ def upstream() -> Iterator[str]:
 
 
 @contextmanager
-def serving(haproxy: bool, **config: Any) -> Iterator[Service]:
-    """`fusion serve` from when it is ready until the end of the context."""
+def serving(haproxy: bool, address: str | None = None, **config: Any) -> Iterator[Service]:
+    """`fusion serve` until it is ready, and until the end of the context. It starts a Ray of its own unless the address
+    of one is given."""
     os.environ[KEYS_ENV] = KEY
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="fusion-scaling-") as folder, upstream() as up:
@@ -160,7 +203,7 @@ def serving(haproxy: bool, **config: Any) -> Iterator[Service]:
         with (
             log.open("w") as errors,
             subprocess.Popen(
-                command,
+                command + (["--address", address] if address else []),
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
@@ -175,12 +218,15 @@ def serving(haproxy: bool, **config: Any) -> Iterator[Service]:
                 said = _ANSI.sub("", log.read_text())
                 found = re.search(r"Ray is at (\S+)", said)
                 assert found is not None, said
-                service = Service(f"http://127.0.0.1:{port}", found[1])
-                ray.init(address=service.address, log_to_driver=False, logging_level="ERROR", namespace="serve")
+                service = Service(f"http://127.0.0.1:{port}", file, found[1], process, log, haproxy, up)
+                service.mark = os.environ.get(MARK, "") if address else _mark_below(process.pid)
+                if not ray.is_initialized():
+                    ray.init(address=service.address, log_to_driver=False, logging_level="ERROR", namespace="serve")
                 yield service
             finally:
-                with suppress(Exception):
-                    ray.shutdown()
+                if address is None:
+                    with suppress(Exception):
+                        ray.shutdown()
                 process.terminate()
                 try:
                     process.wait(60)
@@ -205,3 +251,18 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def _mark_below(pid: int) -> str:
+    children = psutil.Process(pid).children(recursive=True)
+    return next(mark for child in children if (mark := _mark_of(child)))
+
+
+def _mark_of(process: psutil.Process) -> str | None:
+    try:
+        return process.environ().get(MARK)
+    except (psutil.Error, OSError):
+        return None
+
+
+__all__ = ["Service", "State", "Replica", "serving", "ongoing", "sweep", "wait_until_whole", "free_port"]

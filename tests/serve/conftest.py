@@ -134,7 +134,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     def run(name: str, prefix: str, config: dict[str, Any], *, scripted: bool) -> None:
         path = _write(folder / f"{name}.yaml", config)
         loaded = load(path)
-        deployment = scripted_deployment(loaded.profiles()) if scripted else None
+        deployment = scripted_deployment() if scripted else None
         members = dict.fromkeys(SCRIPTED, deployment) if deployment else None
         serve.run(build(loaded, members), name=name, route_prefix=prefix)
 

@@ -11,7 +11,6 @@ from ray.serve import Application
 
 from deployments.member_replica import MemberReplica
 from fusion.errors import MalformedReply, MemberOverloaded, MemberUnavailable
-from fusion.member import MemberProfile
 from fusion.testing import Answer, CutOff, Fail, Hang, IgnoreCancellation, Reply, Rubbish, ScriptedMember
 from fusion.values import Call, Completion, ToolCall, Usage
 
@@ -77,9 +76,9 @@ class ScriptedMembers:
 class ScriptedReplica(MemberReplica):
     """A member's replica that can also be asked what happened to it."""
 
-    def __init__(self, profiles: dict[str, MemberProfile]) -> None:
+    def __init__(self) -> None:
         self.scripted = ScriptedMembers()
-        super().__init__(lambda: self.scripted, profiles)
+        super().__init__(lambda: self.scripted)
         self.listen(max_ongoing=1000)
 
     async def story(self, member: str) -> dict[str, int]:
@@ -90,7 +89,7 @@ class ScriptedReplica(MemberReplica):
 SCRIPTED = tuple(_scripts())
 
 
-def scripted_deployment(profiles: dict[str, MemberProfile]) -> Application:
+def scripted_deployment() -> Application:
     """All scripted members behind one deployment."""
     options = {"name": "scripted", "max_ongoing_requests": 1000, "ray_actor_options": {"num_cpus": 0}}
-    return serve.deployment(ScriptedReplica, **options).bind(profiles)
+    return serve.deployment(ScriptedReplica, **options).bind()

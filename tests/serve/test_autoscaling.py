@@ -45,7 +45,7 @@ async def test_replicas_follow_the_load_and_no_request_fails(served: Served, tmp
     file = tmp_path / "scaled.yaml"
     file.write_text(yaml.safe_dump(config))
     loaded = load(file)
-    app = build(loaded, dict.fromkeys(SCRIPTED, scripted_deployment(loaded.profiles())))
+    app = build(loaded, dict.fromkeys(SCRIPTED, scripted_deployment()))
     await asyncio.to_thread(serve.run, app, name="scaled", route_prefix="/scaled")
     assert replicas("RUNNING") == 1
     statuses: Counter[int] = Counter()

@@ -25,7 +25,7 @@ def crowded(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     file = tmp_path_factory.mktemp("crowded") / "crowded.yaml"
     file.write_text(yaml.safe_dump(config))
     loaded = load(file)
-    members = dict.fromkeys(SCRIPTED, scripted_deployment(loaded.profiles()))
+    members = dict.fromkeys(SCRIPTED, scripted_deployment())
     serve.run(build(loaded, members), name="crowded", route_prefix="/crowded")
     yield f"{served.url}/crowded/v1/chat/completions"
     serve.delete("crowded")

@@ -47,7 +47,7 @@ def traced(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         loaded = load(path)
         profiles = loaded.profiles()
         far = member_deployments(loaded, profiles, {})["far"]
-        members = {**dict.fromkeys(SCRIPTED, scripted_deployment(profiles)), "far": far}
+        members = {**dict.fromkeys(SCRIPTED, scripted_deployment()), "far": far}
         serve.run(build(loaded, members), name="traced", route_prefix="/traced")
         with httpx.Client(base_url=f"{served.url}/traced", timeout=30) as client:
             yield Traced(client, folder / "kept", collector)

@@ -32,7 +32,7 @@ def test_each_replica_keeps_to_an_even_share_of_its_backends_limits(
     config = ClusterConfig.model_validate(content)
     deployments: dict[str, Any] = member_deployments(config, config.profiles(), {})
     for name in ("ada", "bob"):
-        settings, _ = deployments[name]._bound_deployment.init_args
+        settings, *_ = deployments[name]._bound_deployment.init_args
         assert isinstance(settings, RemoteSettings)
         assert settings.limits == share
 
@@ -50,6 +50,6 @@ def test_what_a_remote_member_cannot_take_waits_in_its_own_queue_which_has_a_bou
     deployments: dict[str, Any] = member_deployments(config, config.profiles(), {})
     deployment = deployments["ada"]._bound_deployment
     assert (deployment.max_ongoing_requests, deployment.max_queued_requests) == (912, 912)
-    (settings, _) = deployment.init_args
+    settings, *_ = deployment.init_args
     assert settings.limits == LimitSettings(concurrency=400, max_queued=256)
     assert settings.backend.max_connections == 400

@@ -14,9 +14,10 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.handle_member import HandleMember
 from deployments.vllm_member import EngineSettings, vllm_deployment
-from fusion.member import MemberProfile
+from deployments.voiced import Voiced
+from fusion.member import Emit, MemberProfile
 from fusion.preset import AgreementPolicy, DecisionMode, Policy, Pool, Preset, Task
-from fusion.values import Call, Message, Mode, Request, Sampling
+from fusion.values import Call, Completion, Message, Mode, Request, Sampling
 from tests.member_contract import Subject
 
 AT_ONCE_MOST = 16
@@ -28,14 +29,31 @@ _PANEL = ("ada", "bob", "cyd")
 
 
 @dataclass(frozen=True, slots=True)
+class Voices:
+    """Members that are asked by the name in the call."""
+
+    members: Mapping[str, Voiced]
+
+    async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
+        return await self.members[call.member].ask(call, emit)
+
+
+@dataclass(frozen=True, slots=True)
 class Engine:
     """One engine, with three members that differ and a judge."""
 
     handle: DeploymentHandle[Any]
     profiles: Mapping[str, MemberProfile]
 
-    def member(self) -> HandleMember:
+    def behind(self) -> HandleMember:
         return HandleMember(self.handle)
+
+    def member(self) -> Voices:
+        """Every member as one, each call with the voice of the member that it names."""
+        return Voices(self.members())
+
+    def members(self) -> dict[str, Voiced]:
+        return {name: Voiced(self.behind(), profile) for name, profile in self.profiles.items()}
 
     def subject(self) -> Subject:
         return Subject(self.member(), call("Name three colours.", 12), call("Tell me everything.", 2000), self.busy)
@@ -53,9 +71,7 @@ class Engine:
             agreement=AgreementPolicy(short=False),  # every panel is judged
         )
         request = Request((Message("user", question),), Sampling(max_tokens=max_tokens, **more))
-        return Task(preset, request, self.profiles, seed), Pool(
-            dict.fromkeys(self.profiles, self.member()), self.profiles
-        )
+        return Task(preset, request, self.profiles, seed), Pool(self.members(), self.profiles)
 
     async def busy(self) -> bool:
         """Whether an engine computes. While it does, its core turns without rest; with nothing to do it sleeps."""
@@ -86,7 +102,7 @@ def serve_engine(name: str, model: str, engine: Mapping[str, Any], env: Mapping[
         env={"VLLM_CPU_KVCACHE_SPACE": "1", **env},
         target_ongoing=16,
     )
-    handle = serve.run(vllm_deployment(settings, profiles), name=name, route_prefix=None)
+    handle = serve.run(vllm_deployment(settings), name=name, route_prefix=None)
     return Engine(handle, profiles)
 
 

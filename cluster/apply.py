@@ -1,0 +1,191 @@
+"""What `fusion apply` does: a running service gets another configuration, and no request is lost over it.
+
+    new members start, what is not wanted any more runs on
+        → judges that know the new presets start, the old ones end what they have
+            → what is not wanted any more ends
+
+Whatever did not change runs on untouched (`cluster.versions`). When a step fails, the service goes back to what it was.
+"""
+
+# pyright: reportUnknownMemberType=false
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cluster.config import ClusterConfig, is_loopback
+from cluster.config_file import load
+from cluster.starting import (
+    Report,
+    StartFailed,
+    await_running,
+    environment,
+    in_background,
+    joining,
+    prepare_models,
+    quieten,
+    with_server,
+)
+
+if TYPE_CHECKING:
+    from ray.serve import Application
+
+WITHIN_S = 1800.0
+"""How long a step may take by default: as long as large weights take to load."""
+
+_POLL_S = 0.25
+_CONNECT_TIMEOUT_S = 5.0
+
+
+class NothingToApplyTo(Exception):
+    """No Ray cluster can be reached, or it serves nothing of ours. The message says which."""
+
+
+class RestartNeeded(Exception):
+    """The configuration changes what is settled when the service starts."""
+
+
+def apply(
+    file: Path, host: str | None, port: int | None, address: str | None, report: Report, within_s: float = WITHIN_S
+) -> None:
+    """Have a running service serve this configuration. Returns once it does.
+
+    Args:
+        file: the configuration.
+        host: instead of the configuration's, as `fusion serve` was given it.
+        port: instead of the configuration's, as `fusion serve` was given it.
+        address: of the service's Ray cluster; None looks for one on this machine.
+        report: told what is being done, a line at a time.
+        within_s: how long each step may take.
+
+    Raises:
+        ConfigError: the configuration cannot be used; nothing was changed.
+        NothingToApplyTo: nothing was changed.
+        RestartNeeded: nothing was changed.
+        ModelUnavailable: the embedded model cannot be had; nothing was changed.
+        StartFailed: something of the new configuration does not start; the service is what it was.
+        KeyboardInterrupt: someone thought better of it; the service is what it was.
+    """
+    config = with_server(load(file), host, port)
+    before = _connect(config, address, report)
+    if before is not None:
+        _check_server(before, config)
+    folders = prepare_models(config, report)
+    from cluster.app import build
+    from cluster.running import remember
+
+    try:
+        for step in _steps(before, config, folders):
+            _bring_about(step, report, within_s)
+    except (StartFailed, KeyboardInterrupt) as failed:
+        if before is None:
+            raise
+        report("going back to what it was")
+        try:
+            _bring_about(build(before, folders=folders), report, within_s)
+        except StartFailed as worse:
+            raise StartFailed(f"{failed}\nNor does the configuration that it had: {worse}") from failed
+        if not isinstance(failed, StartFailed):
+            raise
+        raise StartFailed(f"{failed}\nThe service goes on with the configuration that it had.") from failed
+    remember(config)
+
+
+def _connect(config: ClusterConfig, address: str | None, report: Report) -> ClusterConfig | None:
+    """Join the service's cluster. Returns what it serves, None where that is not known."""
+    # Serve reads its settings where deployments are described too.
+    os.environ |= environment(is_loopback(config.server.host)) | joining()
+    import ray
+    from ray import serve
+    from ray.exceptions import AuthenticationError
+
+    quieten("ray", "ray.serve", "httpx", "vllm")
+    where = f"at {address}" if address else "on this machine"
+    try:
+        found = _reachable(address)
+        ray.init(address=found, log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, AuthenticationError, RuntimeError, ValueError) as error:
+        raise NothingToApplyTo(
+            f"no Ray cluster can be joined {where} ({type(error).__name__}): start one with `fusion serve`, "
+            "or name the one that serves with --address; `fusion serve` says where it is as it starts"
+        ) from error
+    from cluster.app import APP_NAME
+    from cluster.running import recall
+
+    if APP_NAME not in serve.status().applications:
+        raise NothingToApplyTo(f"the Ray cluster at {found} serves no fusion: start it with `fusion serve`")
+    report(f"connected to Ray at {found}")
+    return recall()
+
+
+def _reachable(address: str | None) -> str:
+    """The address of a Ray cluster that can be connected to. Ray itself would try for minutes.
+
+    Raises:
+        OSError: there is none.
+    """
+    from ray._private.services import canonicalize_bootstrap_address
+
+    found = canonicalize_bootstrap_address(address or "auto")
+    if found is None:
+        raise ConnectionError("there is none")
+    host, _, port = found.rpartition(":")
+    with socket.create_connection((host.strip("[]"), int(port)), _CONNECT_TIMEOUT_S):
+        return found
+
+
+def _check_server(before: ClusterConfig, config: ClusterConfig) -> None:
+    was, wanted = before.server, config.server
+    if (was.host, was.port) == (wanted.host, wanted.port):
+        return
+    raise RestartNeeded(
+        f"the service listens on {was.host}:{was.port} and the configuration wants {wanted.host}:{wanted.port}, which "
+        "needs a restart: end `fusion serve` and start it again. To leave it where it is, give --host and --port"
+    )
+
+
+def _steps(before: ClusterConfig | None, config: ClusterConfig, folders: Mapping[str, str]) -> list[Application]:
+    """The applications that lead from one configuration to another, one after the other."""
+    from cluster.app import build, member_deployments
+    from cluster.versions import deployment_name
+
+    if before is None:
+        return [build(config, folders=folders)]
+    wanted = member_deployments(config, config.profiles(), folders)
+    earlier = member_deployments(before, before.profiles(), folders)
+    by_name = {deployment_name(app): app for app in wanted.values()}
+    gone = {name: app for name, app in earlier.items() if deployment_name(app) not in by_name}
+    # Members that are there in both are the new ones already.
+    bridging = {name: by_name.get(deployment_name(app), app) for name, app in earlier.items()}
+    steps = [build(before, bridging, kept=wanted), build(config, wanted, kept=gone)]
+    return [*steps, build(config, wanted)] if gone else steps
+
+
+def _bring_about(app: Application, report: Report, within_s: float) -> None:
+    """Deploy it, and wait until all of it runs and nothing else does any more.
+
+    Raises:
+        StartFailed: something does not start.
+    """
+    from ray import serve
+
+    from cluster.app import APP_NAME
+
+    serve_api: Any = serve
+    [deploying] = in_background(lambda: serve_api.run(app, name=APP_NAME))
+    await_running(serve_api, APP_NAME, deploying, report, within_s)
+    told = False
+    while leaving := _leaving(serve_api.status().applications[APP_NAME].deployments):
+        if not told:
+            report(f"{', '.join(leaving)}: earlier replicas end what they have")
+            told = True
+        time.sleep(_POLL_S)
+
+
+def _leaving(deployments: Mapping[str, Any]) -> list[str]:
+    return [name for name, deployment in deployments.items() if set(deployment.replica_states) - {"RUNNING"}]
