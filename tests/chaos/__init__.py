@@ -1,6 +1,6 @@
-"""Runs of the whole service while things happen to it: kills, changes, waves of load, and time.
+"""Runs of the whole service while things happen to it: kills, changes, and time.
 
-`make chaos`, `make autoscale` and `make soak` are these; `test_smoke.py` is a short one of each kind.
+`make chaos` and `make soak` are these; `test_smoke.py` is a short one of each.
 """
 
 import os

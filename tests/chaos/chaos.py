@@ -2,8 +2,8 @@
 
     python -m tests.chaos.chaos [--out FOLDER] [--only NAME ...] [--clients N]
 
-One Ray node carries the service behind HAProxy, and in the end two Ray nodes on this machine do. Closed-loop clients
-ask all the time; two more are OpenAI's own, with the retries that it makes by default.
+One Ray node carries the service, and in the end two Ray nodes on this machine do. Closed-loop clients ask all the time;
+two more are OpenAI's own, with the retries that it makes by default.
 """
 
 # pyright: reportUnknownMemberType=false
@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import os
-import signal
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from tests.chaos import events
+from tests.chaos.events import Do, Happened
 from tests.scaling.load import OK, Load, counted, quantile
 from tests.scaling.machine import machine
-from tests.scaling.service import KEY, Service, ongoing, serving, wait_until_whole
+from tests.scaling.service import KEY, Service, serving, wait_until_whole
 
 PANEL_MS = (200, 300, 400)
 JUDGE_MS = 300
@@ -45,126 +47,64 @@ BODY: Body = {"model": "fusion/merge", "messages": [{"role": "user", "content": 
 class Row:
     """What one event did.
 
-    `on_it` is how many requests or calls the thing had when it was killed, None where that has no meaning. `failed`
-    counts plain clients' requests by what they ended with, `failed_after_retries` those of OpenAI's clients. `whole_s`
-    is how long it took until every replica ran again and the last failure was over, None when that did not come.
+    `on_it` is how many requests the thing had when it was killed, None where nobody can say; `in_flight` how many
+    there were at all. `failed` counts plain clients' requests by what they ended with, `failed_after_retries` those of
+    OpenAI's clients. `failing_s` is from the event to the end of the last request that failed, None when none did.
+    `whole_s` is how long it took until every replica and process that is meant to be there was, and the last failure
+    over, None when that did not come.
     """
 
     event: str
     on_it: int | None
+    in_flight: int
     answered: int
     failed: dict[str, int]
     failed_after_retries: int
     hung: int
+    failing_s: float | None
     p50_s: float | None
     slowest_s: float | None
     whole_s: float | None
     note: str = ""
 
 
-Do = Callable[[Service], tuple[int | None, str]]
-"""Makes something happen. Returns what the thing had under way, and a note."""
-
-
-def kill_replica(deployment: str) -> Do:
-    """SIGKILL to the process of one of the deployment's replicas."""
-
-    def do(service: Service) -> tuple[int | None, str]:
-        victims = service.state().running(deployment)
-        had = ongoing(victims[:1])
-        os.kill(victims[0].pid, signal.SIGKILL)
-        return (had[0] if had else None), f"one of {len(victims)}"
-
-    return do
-
-
-def kill_haproxy(service: Service) -> tuple[int | None, str]:
-    processes = service.haproxies()
-    for process in processes:
-        process.kill()
-    return None, f"{len(processes)} process"
-
-
-def kill_proxy(service: Service) -> tuple[int | None, str]:
-    os.kill(service.proxy_pid(), signal.SIGKILL)
-    return None, "the actor that looks after HAProxy" if service.haproxy else "Serve's own proxy"
-
-
-def kill_controller(service: Service) -> tuple[int | None, str]:
-    os.kill(service.controller_pid(), signal.SIGKILL)
-    return None, ""
-
-
-def apply(change: Callable[[dict[str, Any]], None]) -> Do:
-    """`fusion apply` of a changed configuration; the note says which replicas it replaced."""
-
-    def do(service: Service) -> tuple[int | None, str]:
-        before = {replica.id: replica for replica in service.state().replicas}
-        began_at = time.monotonic()
-        done = service.apply(change)
-        if done.returncode != 0:
-            raise RuntimeError(done.stderr)
-        after = {replica.id for replica in service.state().replicas}
-        gone = sorted({replica.deployment for id_, replica in before.items() if id_ not in after})
-        kept = sorted({replica.deployment for id_, replica in before.items() if id_ in after})
-        took_s = time.monotonic() - began_at
-        return None, f"replaced: {', '.join(gone) or 'none'}; kept: {', '.join(kept)}; applied in {took_s:.0f} s"
-
-    return do
-
-
-def another_preset(document: dict[str, Any]) -> None:
-    document["presets"]["fusion/merge"] |= {"panel": ["one", "two"], "quorum": 1}
-
-
-def another_member(document: dict[str, Any]) -> None:
-    document["members"]["two"]["temperature"] = 0.3
-
-
-def fewer_replicas(document: dict[str, Any]) -> None:
-    document["judge"]["replicas"] = {"min": 1, "max": 1}
-    document["backends"]["pair"]["replicas"] = {"min": 1, "max": 1}
-
-
 async def happening(name: str, service: Service, load: Load, do: Do) -> Row:
     """Let it happen under load, and wait until the service is whole again."""
     await asyncio.to_thread(wait_until_whole, service)
     await asyncio.sleep(STEADY_S)
-    first, began_at = len(load.outcomes), time.monotonic()
-    on_it, note = await asyncio.to_thread(do, service)
-    whole_at = await _whole_again(service, began_at)
+    first, in_flight = len(load.outcomes), load.in_flight
+    happened = await asyncio.to_thread(do, service)
+    whole_at = await _whole_again(service, happened)
     await asyncio.sleep(STEADY_S)
     seen = load.outcomes[first:]
     plain = [outcome for outcome in seen if not outcome.retrying]
     failed = {how: count for how, count in sorted(counted(plain).items()) if how != OK}
-    last_failure = max((outcome.ended_at for outcome in seen if outcome.how != OK), default=began_at)
-    took = [outcome.took_s for outcome in seen]
+    failures = [outcome.ended_at - happened.began_at for outcome in plain if outcome.how != OK]
+    failing_s = max(failures, default=None)
+    whole_s = None if whole_at is None else max(whole_at - happened.began_at, failing_s or 0.0)
     return Row(
         event=name,
-        on_it=on_it,
+        on_it=happened.on_it,
+        in_flight=in_flight,
         answered=counted(plain)[OK],
         failed=failed,
         failed_after_retries=sum(1 for outcome in seen if outcome.retrying and outcome.how != OK),
         hung=failed.get("hung", 0),
+        failing_s=None if failing_s is None else round(failing_s, 2),
         p50_s=quantile(seen, 0.5),
-        slowest_s=max(took, default=None),
-        whole_s=None if whole_at is None else round(max(whole_at, last_failure) - began_at, 1),
-        note=note,
+        slowest_s=max((outcome.took_s for outcome in seen), default=None),
+        whole_s=None if whole_s is None else round(whole_s, 1),
+        note=happened.note,
     )
 
 
-async def _whole_again(service: Service, began_at: float) -> float | None:
-    """When the service was whole again: it has to be seen not to be first, or to stay whole for a while."""
-    whole_since: float | None = None
-    while (now := time.monotonic()) < began_at + WHOLE_WITHIN_S:
-        try:
+async def _whole_again(service: Service, happened: Happened) -> float | None:
+    """When the service was seen to be whole without what is gone."""
+    while (now := time.monotonic()) < happened.began_at + WHOLE_WITHIN_S:
+        with suppress(Exception):  # the controller may be what is gone
             async with asyncio.timeout(5):
-                whole = (await asyncio.to_thread(service.state)).whole
-        except Exception:  # the controller may be what is gone
-            whole = False
-        whole_since = (whole_since or now) if whole else None
-        if whole_since is not None and now - whole_since > 3.0:
-            return whole_since
+                if await asyncio.to_thread(lambda: happened.over(service, service.state())):
+                    return now
         await asyncio.sleep(_POLL_S)
     return None
 
@@ -174,44 +114,41 @@ def two_nodes() -> Iterator[tuple[str, Do]]:
     """A Ray cluster of two nodes on this machine: its address, and what kills the node that is not the head."""
     from ray.cluster_utils import Cluster
 
-    from cluster.lifecycle import _environment
     from cluster.processes import mark_run, sweep
+    from cluster.starting import environment
 
     mark = mark_run()
-    os.environ |= _environment(True)
+    # A cluster writes down where it is for whoever looks for one; nobody else should find this one.
+    folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")
+    # On one machine both nodes' HAProxy listen on one port, and share its connections.
+    os.environ |= environment(True) | {"SERVE_SOCKET_REUSE_PORT_ENABLED": "1", "RAY_TMPDIR": folder}
     cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "include_dashboard": False})
     other: Any = cluster.add_node(num_cpus=4)
     cluster.wait_for_nodes()
-
-    def kill(service: Service) -> tuple[int | None, str]:
-        held = [each for each in service.state().replicas if each.node_id == other.node_id]
-        names = ", ".join(sorted({each.deployment for each in held}))
-        had = ongoing([each for each in held if each.deployment == "judge"])
-        cluster.remove_node(other, allow_graceful=False)
-        return sum(had), f"it held {len(held)} replicas ({names}) and a proxy; on it: requests of its judge"
-
     try:
-        yield cluster.address, kill
+        yield cluster.address, events.kill_node(cluster, other)
     finally:
-        with contextlib.suppress(Exception):
+        with suppress(Exception):
             import ray
 
             ray.shutdown()
             cluster.shutdown()
         sweep(mark)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 ON_ONE_NODE: dict[str, Do] = {
-    "a panel member's replica, one of two": kill_replica("member:one"),
-    "a panel member's only replica": kill_replica("member:two"),
-    "the judge model's replica, one of two": kill_replica("member:writer"),
-    "a judge replica, one of two": kill_replica("judge"),
-    "HAProxy": kill_haproxy,
-    "HAProxy's supervisor": kill_proxy,
-    "Serve's controller": kill_controller,
-    "a changed preset, applied": apply(another_preset),
-    "a changed member, applied": apply(another_member),
-    "drained and scaled down": apply(fewer_replicas),
+    "a panel member's replica, one of two": events.kill_replica("member:one"),
+    "a panel member's only replica": events.kill_replica("member:two"),
+    "the judge model's replica, one of two": events.kill_replica("member:writer"),
+    "a judge replica, one of two": events.kill_replica("judge"),
+    "HAProxy": events.kill_haproxy,
+    "the actor that starts HAProxy": events.kill_manager,
+    "Serve's controller": events.kill_controller,
+    "a changed preset, applied": events.apply(events.another_preset),
+    "a changed voice, applied": events.apply(events.another_voice),
+    "a changed backend, applied": events.apply(events.another_backend),
+    "drained and scaled down": events.apply(events.fewer_replicas),
 }
 NODE = "a Ray node with members"
 EVENTS = (*ON_ONE_NODE, NODE)
@@ -223,41 +160,42 @@ PAIRS: dict[str, Any] = {
 }
 
 
-async def under_load(service: Service, events: dict[str, Do], clients: int, report: Callable[[str], None]) -> list[Row]:
+async def under_load(service: Service, chosen: dict[str, Do], clients: int, report: Callable[[str], None]) -> list[Row]:
     """One event after the other, on one service."""
     rows: list[Row] = []
     async with Load(service.url, BODY, KEY) as load:
         load.add_retrying_client()
         load.add_retrying_client()
         await load.clients(clients + 2)
-        for name, do in events.items():
+        for name, do in chosen.items():
             report(name)
             rows.append(await happening(name, service, load, do))
             report(f"  {rows[-1]}")
     return rows
 
 
-def run(only: list[str], clients: int, report: Callable[[str], None], *, haproxy: bool = True) -> list[Row]:
+def run(only: list[str], clients: int, report: Callable[[str], None]) -> list[Row]:
     """All events, or those named."""
     rows: list[Row] = []
     chosen = {name: do for name, do in ON_ONE_NODE.items() if not only or name in only}
     if chosen:
         report("starting the service")
-        with serving(haproxy, **PAIRS) as service:
+        with serving(**PAIRS) as service:
             rows += asyncio.run(under_load(service, chosen, clients, report))
     if not only or NODE in only:
         report("starting the service on two nodes")
-        with two_nodes() as (address, kill), serving(False, address, **PAIRS) as service:
+        with two_nodes() as (address, kill), serving(address, **PAIRS) as service:
             rows += asyncio.run(under_load(service, {NODE: kill}, clients, report))
     return rows
 
 
 HEADINGS = (
     "event",
-    "on it then",
+    "on it then, of all",
     "answered",
     "failed",
-    "failed after OpenAI's retries",
+    "the last after",
+    "failed with OpenAI's retries",
     "hung",
     "median, slowest",
     "whole again after",
@@ -267,19 +205,16 @@ HEADINGS = (
 
 def cells(row: Row) -> tuple[str, ...]:
     """A row as text."""
-    failed = ", ".join(f"{count} x {how}" for how, count in row.failed.items()) or "0"
-    took = "-" if row.p50_s is None else f"{row.p50_s:.2f} s, {row.slowest_s:.1f} s"
-    whole = "not within 90 s" if row.whole_s is None else f"{row.whole_s:.1f} s"
-    on_it = "-" if row.on_it is None else str(row.on_it)
     return (
         row.event,
-        on_it,
+        f"{'-' if row.on_it is None else row.on_it} of {row.in_flight}",
         str(row.answered),
-        failed,
+        ", ".join(f"{count} x {how}" for how, count in row.failed.items()) or "0",
+        "-" if row.failing_s is None else f"{row.failing_s:.1f} s",
         str(row.failed_after_retries),
         str(row.hung),
-        took,
-        whole,
+        "-" if row.p50_s is None else f"{row.p50_s:.2f} s, {row.slowest_s:.1f} s",
+        f"not within {WHOLE_WITHIN_S:.0f} s" if row.whole_s is None else f"{row.whole_s:.1f} s",
         row.note,
     )
 
@@ -298,14 +233,13 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=16)
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
-    console = Console()
     rows = run(asked.only, asked.clients, lambda line: print(line, file=sys.stderr, flush=True))
     table = Table(*HEADINGS, title=machine())
     for row in rows:
         table.add_row(*cells(row))
-    console.print(table)
+    Console().print(table)
     (asked.out / "chaos.json").write_text(
-        json.dumps({"machine": machine(), "rows": [asdict(row) for row in rows]}, indent=1)
+        json.dumps({"machine": machine(), "clients": asked.clients, "rows": [asdict(row) for row in rows]}, indent=1)
     )
     (asked.out / "chaos.md").write_text(markdown(rows, asked.clients))
     return 0 if all(row.whole_s is not None and not row.hung for row in rows) else 1

@@ -240,7 +240,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one step up alone")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
-    with serving(True, **CONFIG) as service:
+    with serving(**CONFIG) as service:
         wait_until_whole(service)
         report: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
         samples, steps, outcomes = asyncio.run(measure(service, QUICK if asked.quick else STEPS, report))

@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ import yaml
 from ray.serve.context import _get_global_client
 
 from cluster.app import APP_NAME
-from cluster.processes import MARK, sweep
+from cluster.processes import MARK
 
 KEY = "sk-scaling-0123456789"
 KEYS_ENV = "FUSION_SCALING_KEYS"
@@ -75,12 +75,7 @@ class Service:
     url: str
     file: Path
     address: str
-    process: subprocess.Popen[str]
-    log: Path
-    haproxy: bool
-    upstream: str
-    mark: str = ""
-    applied: list[str] = field(default_factory=list[str])
+    mark: str
 
     def state(self) -> State:
         """What Serve's controller says now."""
@@ -109,8 +104,8 @@ class Service:
         return self._actor_pid("ServeController")
 
     def proxy_pid(self) -> int:
-        """The process of Serve's HTTP proxy; in HAProxy mode, of the actor that looks after HAProxy."""
-        return self._actor_pid("HAProxyManager" if self.haproxy else "ProxyActor")
+        """The process of the actor that looks after HAProxy."""
+        return self._actor_pid("HAProxyManager")
 
     def _actor_pid(self, kind: str) -> int:
         return next(each.pid for each in self.family() if " ".join(each.cmdline()).startswith(f"ray::{kind}"))
@@ -150,13 +145,13 @@ def run_fusion(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def configuration(
-    upstream: str, *, port: int, haproxy: bool, panel_ms: tuple[int, int, int], judge_ms: int, **changes: Any
+    upstream: str, *, port: int, panel_ms: tuple[int, int, int], judge_ms: int, **changes: Any
 ) -> dict[str, Any]:
     """Three members and a judge model, each of which takes a known time. `one` and `writer` are on the backend `pair`,
     `two` and `three` on the backend `single`."""
     backend = {"kind": "remote", "base_url": f"{upstream}/v1"}
     models = dict(zip(("one", "two", "three"), panel_ms, strict=True))
-    server: dict[str, Any] = {"host": "0.0.0.0" if haproxy else "127.0.0.1", "port": port, "api_keys_env": KEYS_ENV}
+    server: dict[str, Any] = {"host": "127.0.0.1", "port": port, "api_keys_env": KEYS_ENV}
     document: dict[str, Any] = {
         "backends": {"pair": {**backend}, "single": {**backend}},
         "members": {
@@ -190,14 +185,14 @@ def upstream() -> Iterator[str]:
 
 
 @contextmanager
-def serving(haproxy: bool, address: str | None = None, **config: Any) -> Iterator[Service]:
+def serving(address: str | None = None, **config: Any) -> Iterator[Service]:
     """`fusion serve` until it is ready, and until the end of the context. It starts a Ray of its own unless the address
     of one is given."""
     os.environ[KEYS_ENV] = KEY
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="fusion-scaling-") as folder, upstream() as up:
         file, log = Path(folder) / "config.yaml", Path(folder) / "log"
-        document = configuration(up, port=port, haproxy=haproxy, **config)
+        document = configuration(up, port=port, **config)
         file.write_text(yaml.safe_dump(document, sort_keys=False))
         command = [sys.executable, "-m", "cluster.cli", "serve", "-c", str(file)]
         with (
@@ -218,8 +213,8 @@ def serving(haproxy: bool, address: str | None = None, **config: Any) -> Iterato
                 said = _ANSI.sub("", log.read_text())
                 found = re.search(r"Ray is at (\S+)", said)
                 assert found is not None, said
-                service = Service(f"http://127.0.0.1:{port}", file, found[1], process, log, haproxy, up)
-                service.mark = os.environ.get(MARK, "") if address else _mark_below(process.pid)
+                mark = os.environ[MARK] if address else _mark_below(process.pid)
+                service = Service(f"http://127.0.0.1:{port}", file, found[1], mark)
                 if not ray.is_initialized():
                     ray.init(address=service.address, log_to_driver=False, logging_level="ERROR", namespace="serve")
                 yield service
@@ -263,6 +258,3 @@ def _mark_of(process: psutil.Process) -> str | None:
         return process.environ().get(MARK)
     except (psutil.Error, OSError):
         return None
-
-
-__all__ = ["Service", "State", "Replica", "serving", "ongoing", "sweep", "wait_until_whole", "free_port"]

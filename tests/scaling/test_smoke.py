@@ -1,4 +1,4 @@
-"""A step of load, behind Serve's own proxy: judges follow it, and no request fails."""
+"""A step of load: judges follow it, and no request fails."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.scaling.service import serving, wait_until_whole
 
 
 def test_judges_follow_a_step_of_load() -> None:
-    with serving(False, **CONFIG) as service:
+    with serving(**CONFIG) as service:
         wait_until_whole(service)
         _, steps, _ = asyncio.run(measure(service, QUICK, print))
     crowd = steps[1]
