@@ -132,13 +132,13 @@ def await_running(
             if replicas and (replicas != before or is_slow):
                 told[name] = (replicas, took_s)
                 up = sum(each.status == "HEALTHY" for each in deployments.values())
-                why = f"; {_first_sentences(deployment.message)}" if is_slow and deployment.message else ""
+                why = f"; {_first_line(deployment.message)}" if is_slow and deployment.message else ""
                 report(f"{name}: {replicas} ({took_s:.0f} s; {up} of {len(deployments)} deployments are up{why})")
             # What Serve says of one for a moment may be of the time before this.
             if deployment.status not in _FAILED:
                 failing_since.pop(name, None)
             elif took_s - failing_since.setdefault(name, took_s) >= _FAILS_FOR_S:
-                raise StartFailed(f"{name} does not start: {deployment.message}")
+                raise StartFailed(_does_not_start(name, deployment.message))
         if within_s is not None and took_s > within_s:
             late = {name: each.message for name, each in deployments.items() if each.status != "HEALTHY"}
             said = "; ".join(f"{name}: {message or 'it is starting'}" for name, message in late.items())
@@ -146,7 +146,7 @@ def await_running(
         time.sleep(0.25)
     if error := deploying.exception():
         failed = [
-            f"{name} does not start: {deployment.message}"
+            _does_not_start(name, deployment.message)
             for name, deployment in _deployments(serve_api, app_name).items()
             if deployment.status in _FAILED
         ]
@@ -158,5 +158,18 @@ def _deployments(serve_api: Any, app_name: str) -> dict[str, Any]:
     return app.deployments if app else {}
 
 
-def _first_sentences(message: str) -> str:
+def _first_line(message: str) -> str:
     return message.strip().partition("\n")[0].removesuffix(".")
+
+
+def _does_not_start(name: str, message: str) -> str:
+    """What Serve says of a deployment, without the traceback of its replica."""
+    last = message.strip().rpartition("\n")[2]
+    return f"{name} does not start: {last} (Serve's logs, in {_logs()}, have more)"
+
+
+def _logs() -> str:
+    from ray._private import worker
+
+    node: Any = worker._global_node  # pyright: ignore[reportPrivateUsage]
+    return f"{node.get_logs_dir_path()}/serve" if node else "Ray's folder"

@@ -68,14 +68,14 @@ class Row:
     note: str = ""
 
 
-async def happening(name: str, service: Service, load: Load, do: Do) -> Row:
+async def happening(name: str, service: Service, load: Load, do: Do, steady_s: float = STEADY_S) -> Row:
     """Let it happen under load, and wait until the service is whole again."""
     await asyncio.to_thread(wait_until_whole, service)
-    await asyncio.sleep(STEADY_S)
+    await asyncio.sleep(steady_s)
     first, in_flight = len(load.outcomes), load.in_flight
     happened = await asyncio.to_thread(do, service)
     whole_at = await _whole_again(service, happened)
-    await asyncio.sleep(STEADY_S)
+    await asyncio.sleep(steady_s)
     seen = load.outcomes[first:]
     plain = [outcome for outcome in seen if not outcome.retrying]
     failed = {how: count for how, count in sorted(counted(plain).items()) if how != OK}

@@ -72,7 +72,7 @@ def counts(service: Service) -> Counts:
     state = service.state()
     kinds = {replica.pid: _kind(replica.deployment) for replica in state.replicas}
     kinds[service.controller_pid()] = "Serve's controller"
-    kinds[service.proxy_pid()] = "HTTP proxy"
+    kinds[service.proxy_pid()] = "HAProxy's manager"
     kinds |= {process.pid: "HAProxy" for process in service.haproxies()}
     for pid, kind in kinds.items():
         with suppress(psutil.Error):
@@ -178,7 +178,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0)
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
-    with serving(True, **CONFIG) as service:
+    with serving(**CONFIG) as service:
         wait_until_whole(service)
         report: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
         series, outcomes, p50_s = asyncio.run(soak(service, asked.minutes * 60, report))

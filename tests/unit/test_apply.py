@@ -1,0 +1,65 @@
+"""What `fusion apply` refuses before anything is changed, and its way from one configuration to another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from cluster import apply as applying
+from cluster.apply import RestartNeeded
+from cluster.cli import app
+from cluster.versions import deployment_name
+from tests.unit.test_versions import OTHER, config
+
+
+def deployments(step: Any) -> list[str]:
+    """Every deployment of an application, the judge's first."""
+    _, members = step._bound_deployment.init_args
+    return [deployment_name(step), *sorted({deployment_name(member) for member in members.values()})]
+
+
+def test_a_bad_configuration_changes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text("serverr: {}\n")
+    refused = CliRunner().invoke(app, ["apply", "-c", str(file)])
+    assert refused.exit_code == 2
+    assert "did you mean server?" in refused.output
+
+
+def test_where_it_listens_cannot_change(tmp_path: Path) -> None:
+    before, after = config(tmp_path), config(tmp_path, server__port=8001)
+    with pytest.raises(RestartNeeded, match=r"127\.0\.0\.1:8000 and the configuration wants 127\.0\.0\.1:8001"):
+        applying._check_server(before, after)
+    applying._check_server(before, before)
+
+
+def test_nobody_listens_where_a_cluster_should_be() -> None:
+    with pytest.raises(OSError, match="refused"):
+        applying._reachable("127.0.0.1:1")
+
+
+def test_new_members_come_first_and_what_is_not_wanted_any_more_goes_last(tmp_path: Path) -> None:
+    before = config(tmp_path)
+    after = config(
+        tmp_path,
+        backends__more=OTHER,
+        members={"one": {"backend": "api", "model": "m"}, "new": {"backend": "more", "model": "o"}},
+        **{"presets__fusion/merge": {"mode": "merge", "panel": ["one", "new"], "judge": "one"}},
+    )
+    steps = applying._steps(before, after, {})
+    assert [deployments(step) for step in steps] == [
+        ["judge", "member:new", "member:one", "member:two"],
+        ["judge", "member:new", "member:one", "member:two"],
+        ["judge", "member:new", "member:one"],
+    ]
+    first, second, third = [step._bound_deployment.version for step in steps]
+    assert first != second
+    assert second == third
+
+
+def test_what_is_served_by_an_unknown_configuration_is_replaced_at_once(tmp_path: Path) -> None:
+    (step,) = applying._steps(None, config(tmp_path), {})
+    assert deployments(step) == ["judge", "member:one", "member:two"]
