@@ -18,7 +18,7 @@ CONFIG_PORT = $(if $(CONFIG),$(shell grep -oE '\bport: *[0-9]+' $(CONFIG) 2>/dev
 TORCH_CPU := $(shell sed -n 's/^\(torch==.*\)/\1/p' requirements/cpu.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check autoscale bench in-flight simulate format k8s lock clean free-port .venv
+.PHONY: help serve test check autoscale chaos soak bench in-flight simulate format k8s lock clean free-port .venv
 
 help: ## What can be made
 	@sed -n 's/^\([a-z.-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -31,7 +31,7 @@ serve: free-port $(STAMP) ## Serve, in the foreground: make serve [PORT=8123] [H
 test: check ## Everything that is checked
 	$(BIN)/pytest -n auto tests/remote tests/faults tests/k8s
 	$(BIN)/pytest tests/serve
-	$(BIN)/pytest tests/benchmarks tests/scaling
+	$(BIN)/pytest tests/benchmarks tests/scaling tests/chaos
 	$(BIN)/pytest tests/vllm
 	$(BIN)/pytest tests/nodes
 
@@ -44,6 +44,12 @@ check: $(STAMP) ## The fast part: lint, types, import contract, unit tests
 
 autoscale: $(STAMP) ## Steps of load from 1 to 200 clients and back, and beyond: build/autoscale
 	$(BIN)/python -m tests.scaling.autoscale
+
+chaos: $(STAMP) ## Kill and change parts of a service under load, and say what failed, ten minutes: build/chaos
+	$(BIN)/python -m tests.chaos.chaos
+
+soak: $(STAMP) ## An hour's load in ten minutes, and what grew: build/soak
+	$(BIN)/python -m tests.chaos.soak
 
 simulate: $(STAMP) ## The scaling policies at up to 50,000 requests a second, simulated, into docs/autoscaling.md
 	$(BIN)/python -m tests.simulation

@@ -128,10 +128,15 @@ def _reachable(address: str | None) -> str:
 
     Raises:
         OSError: there is none.
+        NothingToApplyTo: there are several to choose from.
     """
-    from ray._private.services import canonicalize_bootstrap_address
+    from ray._private import services
 
-    found = canonicalize_bootstrap_address(address or "auto")
+    known: Any = services
+    here: list[str] = sorted(known.find_gcs_addresses()) if address is None else []
+    if len(here) > 1:
+        raise NothingToApplyTo(f"several Ray clusters are on this machine: say which with --address {'|'.join(here)}")
+    found: str | None = known.canonicalize_bootstrap_address(address or "auto")
     if found is None:
         raise ConnectionError("there is none")
     host, _, port = found.rpartition(":")

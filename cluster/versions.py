@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
 from importlib.metadata import version as installed_version
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from ray.serve import Application
+if TYPE_CHECKING:
+    from ray.serve import Application
 
 DISTRIBUTION = "fusion-cluster"
 
@@ -32,6 +33,8 @@ def fingerprint(*values: object) -> str:
 
 def versioned(app: Application, version: str) -> Application:
     """The application with this version of its outermost deployment."""
+    from ray.serve import Application  # it takes seconds, and a fingerprint needs none of it
+
     bound: Any = app._bound_deployment  # pyright: ignore[reportPrivateUsage]
     # The option is Serve's own, and its only way to say that two deployments are the same.
     return Application(bound.options(version=version, _internal=True))
