@@ -1,12 +1,13 @@
 """HAProxy for a service that is to be reached from its own machine alone.
 
-Serve has HAProxy answer where the service does, but its statistics and metrics on every interface, and no setting
-changes that. One names the program to start as HAProxy: the command here, which narrows the configuration that Serve
-wrote, and becomes HAProxy.
+Serve has HAProxy answer where the service does, but its statistics and metrics on every interface; and while it knows
+of no replica yet, as after it was killed, it says that there is no such path. No setting changes that. One names the
+program to start as HAProxy: the command here, which mends the configuration that Serve wrote, and becomes HAProxy.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -14,6 +15,19 @@ import sysconfig
 from pathlib import Path
 
 COMMAND = Path(sysconfig.get_path("scripts")) / "fusion-haproxy"
+
+# The application has every path, so this is what is said when there is none.
+_NO_SUCH_PATH = re.compile(r"^(\s*http-request return) status 404 .*/-/routes.*$", re.MULTILINE)
+_NO_REPLICA = json.dumps(
+    {
+        "error": {
+            "message": "no judge is up yet",
+            "type": "server_error",
+            "param": None,
+            "code": "not_ready",
+        }
+    }
+)
 
 _EVERY_INTERFACE = re.compile(r"^(\s*bind\s+)\*?(?=:\d)", re.MULTILINE)
 
@@ -23,6 +37,12 @@ def narrowed(configuration: str) -> str:
     return _EVERY_INTERFACE.sub(r"\g<1>127.0.0.1", configuration)
 
 
+def patient(configuration: str) -> str:
+    """HAProxy's configuration with 503 and `Retry-After`, which clients try again after, where no replica is known."""
+    instead = f"status 503 content-type application/json hdr Retry-After 1 string '{_NO_REPLICA}'"
+    return _NO_SUCH_PATH.sub(lambda found: f"{found[1]} {instead}", configuration)
+
+
 def main() -> None:
     """Take HAProxy's arguments and become it."""
     os.environ.pop("RAY_SERVE_HAPROXY_BINARY_PATH", None)  # it names this command, and is looked at below
@@ -30,5 +50,5 @@ def main() -> None:
 
     arguments = sys.argv[1:]
     file = Path(arguments[arguments.index("-f") + 1])
-    file.write_text(narrowed(file.read_text()))
+    file.write_text(patient(narrowed(file.read_text())))
     os.execv(get_haproxy_binary(), ["haproxy", *arguments])  # noqa: S606
