@@ -35,6 +35,7 @@ from cluster.starting import (
     quieten,
     with_server,
 )
+from deployments.socket_folders import remove_unused
 
 FIRST_ANSWER_TIMEOUT_S = 180.0
 SHUTDOWN_TIMEOUT_S = 10.0
@@ -96,6 +97,7 @@ def serve(file: Path, host: str | None, port: int | None, address: str | None, r
                 report("stopping")
                 _shut_down(address is None)
                 sweep(mark)
+                remove_unused()
     return 0
 
 

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 
 import psutil
 
+from deployments.socket_folders import remove_unused
+
 MARK = "FUSION_CLUSTER_RUN"
 GRACE_S = 3.0
 _ROUNDS = 5
@@ -65,6 +67,7 @@ def main(mark: str) -> None:
     """Wait for the end of the process that holds the other end of the pipe, then sweep."""
     sys.stdin.buffer.read()
     sweep(mark)
+    remove_unused()
 
 
 if __name__ == "__main__":

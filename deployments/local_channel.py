@@ -1,4 +1,4 @@
-"""Frames on a Unix socket, and where the sockets of a deployment's replicas are.
+"""Frames on a Unix socket.
 
 A replica on the same machine can be asked without going through Ray: a call through a handle costs more than a
 millisecond of CPU on either side, a frame some hundredths of one (docs/decisions/0020-a-socket-on-the-same-machine.md).
@@ -8,21 +8,13 @@ millisecond of CPU on either side, a frame some hundredths of one (docs/decision
           ◄── Deltas, Outcome         ◄──
           ◄── Refused: not here, ask through the handle
           ◄── Closing: no more calls
-
-The folder belongs to one user and nobody else can enter it, so that what comes out of a socket was written by a process
-that could as well do anything itself.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
-import stat
 import struct
-import tempfile
 from enum import IntEnum
-from pathlib import Path
 from typing import Any, cast
 
 import ray
@@ -92,22 +84,3 @@ class Frames(asyncio.Protocol):
 def this_cluster() -> str:
     """What tells the Ray cluster that this process is in from others on the machine."""
     return cast("Any", ray.get_runtime_context()).gcs_address
-
-
-def sockets_of(cluster: str, app: str, deployment: str) -> Path | None:
-    """The folder with the sockets of a deployment's replicas on this machine, None when there cannot be one: another
-    user has taken its place, or its path is too long for a socket's."""
-    home = Path(tempfile.gettempdir()) / f"fusion-cluster-{os.geteuid()}"
-    folder = home / hashlib.sha256(f"{cluster}\n{app}\n{deployment}".encode()).hexdigest()[:16]
-    try:
-        home.mkdir(mode=0o700, exist_ok=True)
-        seen = home.lstat()
-        if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.geteuid() or seen.st_mode & 0o077:
-            return None
-        folder.mkdir(mode=0o700, exist_ok=True)
-    except OSError:
-        return None
-    return folder if len(os.fsencode(folder)) < _MAX_FOLDER_BYTES else None
-
-
-_MAX_FOLDER_BYTES = 80  # a socket's path has 107, and a replica's name 8

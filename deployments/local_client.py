@@ -73,7 +73,7 @@ class LocalReplicas:
         for name, channel in [*self._channels.items()]:
             if not channel.connected:
                 del self._channels[name]
-        for path in self._folder.iterdir():
+        for path in self._sockets():
             if path.name not in self._channels:
                 try:
                     _, channel = await asyncio.get_running_loop().create_unix_connection(_Channel, str(path))
@@ -83,6 +83,12 @@ class LocalReplicas:
                     continue
                 else:
                     self._channels[path.name] = channel
+
+    def _sockets(self) -> list[Path]:
+        try:
+            return [*self._folder.iterdir()]
+        except FileNotFoundError:  # nobody has listened here for a while
+            return []
 
 
 class _Channel(Frames):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import uuid
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import Any, Protocol
 
 from ray import serve
 
-from deployments.local_channel import Frames, Kind, sockets_of, this_cluster
+from deployments.local_channel import Frames, Kind, this_cluster
 from deployments.pickled_values import packed, unpacked
+from deployments.socket_folders import listening_in, sockets_of
 from fusion.values import Call
 
 
@@ -40,8 +40,7 @@ class LocalServer:
 
     async def open(self) -> None:
         """Listen from now on."""
-        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listening.bind(str(self._path))
+        listening = listening_in(self._path.parent, self._path.name)
         self._server = await asyncio.get_running_loop().create_unix_server(lambda: _Connection(self), sock=listening)
 
     async def close(self) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 from ray.serve.handle import DeploymentHandle
 
 from deployments.handle_member import HandleMember
-from deployments.local_channel import sockets_of, this_cluster
+from deployments.local_channel import this_cluster
 from deployments.local_client import Gone, LocalReplicas, NotHere
 from deployments.member_replica import ReplicaStatus
+from deployments.socket_folders import sockets_of
 from fusion.errors import MalformedReply, MemberError, MemberUnavailable
 from fusion.member import Emit
 from fusion.values import Call, Completion

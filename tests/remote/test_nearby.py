@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from deployments.local_channel import sockets_of
 from deployments.local_client import Gone, LocalReplicas, NotHere
 from deployments.local_server import LocalServer
 from deployments.member_replica import MemberReplica, ReplicaStatus
 from deployments.nearby_member import AskingNearby
+from deployments.socket_folders import listening_in, remove_unused, sockets_of
 from fusion.errors import MalformedReply, MemberError, MemberUnavailable
 from fusion.member import Emit, Member
 from fusion.testing import Answer, CutOff, Fail, Hang, ScriptedMember
@@ -192,3 +192,36 @@ def test_a_folder_that_others_can_enter_is_not_used(folder: Path, monkeypatch: p
     assert sockets_of("another", "app", "member:ada") != first
     first.parent.chmod(0o755)
     assert sockets_of("cluster", "app", "member:ada") is None
+
+
+def test_what_nobody_listens_on_any_more_is_removed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    remove_unused()  # there is nothing yet
+    lives, left, empty = (sockets_of("cluster", "app", f"member:{name}") for name in ("ada", "bob", "cyd"))
+    assert lives is not None
+    assert left is not None
+    assert empty is not None
+    with listening_in(lives, "1") as listening:
+        listening.listen()
+        listening_in(lives, "2").close()
+        listening_in(left, "3").close()
+        remove_unused()
+        assert [path.name for path in lives.iterdir()] == ["1"]
+        assert not left.exists()
+        assert not empty.exists()
+
+
+async def test_a_folder_that_was_removed_is_made_anew_by_who_listens(folder: Path) -> None:
+    gone = folder / "gone"
+    local = LocalReplicas(gone)
+    with pytest.raises(NotHere):
+        await local.ask(CALL, None)
+    async with served(ScriptedMember(Answer("four")), gone):
+        await until(lambda: gone.exists())
+        local._looked_at = None
+        with pytest.raises(NotHere):
+            await local.ask(CALL, None)
+        await until(lambda: local.known)
+        outcome = await local.ask(CALL, None)
+    assert isinstance(outcome, Completion)
+    assert outcome.text == "four"
