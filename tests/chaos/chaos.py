@@ -160,9 +160,10 @@ PAIRS: dict[str, Any] = {
 }
 
 
-async def under_load(service: Service, chosen: dict[str, Do], clients: int, report: Callable[[str], None]) -> list[Row]:
-    """One event after the other, on one service."""
-    rows: list[Row] = []
+async def under_load(
+    service: Service, chosen: dict[str, Do], clients: int, report: Callable[[str], None], rows: list[Row]
+) -> None:
+    """One event after the other, on one service; each has a row once it is over."""
     async with Load(service.url, BODY, KEY) as load:
         load.add_retrying_client()
         load.add_retrying_client()
@@ -171,22 +172,19 @@ async def under_load(service: Service, chosen: dict[str, Do], clients: int, repo
             report(name)
             rows.append(await happening(name, service, load, do))
             report(f"  {rows[-1]}")
-    return rows
 
 
-def run(only: list[str], clients: int, report: Callable[[str], None]) -> list[Row]:
-    """All events, or those named."""
-    rows: list[Row] = []
+def run(only: list[str], clients: int, report: Callable[[str], None], rows: list[Row]) -> None:
+    """All events, or those named; each has a row once it is over."""
     chosen = {name: do for name, do in ON_ONE_NODE.items() if not only or name in only}
     if chosen:
         report("starting the service")
         with serving(**PAIRS) as service:
-            rows += asyncio.run(under_load(service, chosen, clients, report))
+            asyncio.run(under_load(service, chosen, clients, report, rows))
     if not only or NODE in only:
         report("starting the service on two nodes")
         with two_nodes() as (address, kill), serving(address, **PAIRS) as service:
-            rows += asyncio.run(under_load(service, {NODE: kill}, clients, report))
-    return rows
+            asyncio.run(under_load(service, {NODE: kill}, clients, report, rows))
 
 
 HEADINGS = (
@@ -233,16 +231,23 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=16)
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
-    rows = run(asked.only, asked.clients, lambda line: print(line, file=sys.stderr, flush=True))
+    rows: list[Row] = []
+    try:
+        run(asked.only, asked.clients, lambda line: print(line, file=sys.stderr, flush=True), rows)
+    finally:
+        tell(rows, asked.out, asked.clients)
+    return 0 if all(row.whole_s is not None and not row.hung for row in rows) else 1
+
+
+def tell(rows: list[Row], out: Path, clients: int) -> None:
+    """Print what was found, and write it down."""
     table = Table(*HEADINGS, title=machine())
     for row in rows:
         table.add_row(*cells(row))
-    Console().print(table)
-    (asked.out / "chaos.json").write_text(
-        json.dumps({"machine": machine(), "clients": asked.clients, "rows": [asdict(row) for row in rows]}, indent=1)
-    )
-    (asked.out / "chaos.md").write_text(markdown(rows, asked.clients))
-    return 0 if all(row.whole_s is not None and not row.hung for row in rows) else 1
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    content = {"machine": machine(), "clients": clients, "rows": [asdict(row) for row in rows]}
+    (out / "chaos.json").write_text(json.dumps(content, indent=1))
+    (out / "chaos.md").write_text(markdown(rows, clients))
 
 
 if __name__ == "__main__":
