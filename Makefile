@@ -18,7 +18,7 @@ CONFIG_PORT = $(if $(CONFIG),$(shell grep -oE '\bport: *[0-9]+' $(CONFIG) 2>/dev
 TORCH_CPU := $(shell sed -n 's/^\(torch==.*\)/\1/p' requirements/cpu.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check autoscale chaos soak bench in-flight simulate format k8s lock clean free-port .venv
+.PHONY: help serve test check autoscale chaos soak bench bench-fusing in-flight simulate format k8s lock clean free-port .venv
 
 help: ## What can be made
 	@sed -n 's/^\([a-z.-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -55,6 +55,9 @@ simulate: $(STAMP) ## The scaling policies at up to 50,000 requests a second, si
 	$(BIN)/python -m tests.simulation
 bench: $(STAMP) ## Measure everyone who fuses on the same work, half an hour: make bench [BENCH="--rounds 1"]
 	$(BIN)/python -m tests.benchmarks $(BENCH)
+
+bench-fusing: $(STAMP) ## Measure what fusing itself saves, three minutes
+	$(BIN)/python -m tests.benchmarks.fusing
 
 in-flight: $(STAMP) ## Two thousand fused requests in flight on one judge replica for ten minutes: build/in-flight
 	$(BIN)/python -m tests.benchmarks.in_flight $(IN_FLIGHT)

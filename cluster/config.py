@@ -91,6 +91,12 @@ class VllmBackendConfig(_Model):
     replicas: Replicas = Replicas()
     env: dict[str, str] = {}
 
+    @property
+    def keeps_what_it_read(self) -> bool:
+        """Whether a prompt that begins as an earlier one did is read from there on only. With several replicas the
+        earlier one may have been read by another."""
+        return self.replicas.max == 1 and bool(self.engine.get("enable_prefix_caching", True))
+
 
 class TimeoutsConfig(_Model):
     """Seconds allowed for each stage of a call."""
@@ -250,6 +256,7 @@ class PresetConfig(_Model):
     no_harm: bool = False
     analysis: AnalysisMode = "off"
     judge_timeout_s: Seconds | None = None
+    prefill: bool = True
 
     @field_validator("rubric", mode="before")
     @classmethod
@@ -281,6 +288,7 @@ class PresetConfig(_Model):
             no_harm=self.no_harm,
             analysis=self.analysis,
             judge_timeout_s=self.judge_timeout_s,
+            prefill=self.prefill,
         )
 
     @property
@@ -441,7 +449,10 @@ class ClusterConfig(_Model):
         backend = self.backends[member.backend]
         model = member.model or (backend.model if isinstance(backend, VllmBackendConfig) else "")
         price = None if member.price is None else Price(**member.price.model_dump())
-        return MemberProfile(name, member.backend, model, member.sampling(), member.system, price, member.family)
+        prefills = isinstance(backend, VllmBackendConfig) and backend.keeps_what_it_read
+        return MemberProfile(
+            name, member.backend, model, member.sampling(), member.system, price, member.family, prefills
+        )
 
 
 def is_loopback(host: str) -> bool:

@@ -77,7 +77,8 @@ class Judge:
         resilient = {name: backed_up(name, backup, members) for name, backup in backups.items()}
         self._members: dict[str, Member] = {**members, **resilient}
         self._experience = Experience()
-        self._pool = Pool(self._members, catalogue.profiles)
+        prefilling = {name: members[name] for name, profile in catalogue.profiles.items() if profile.prefills}
+        self._pool = Pool(self._members, catalogue.profiles, prefilling)
         Exporter(resilient).start()
         digests = None if keys is None else tuple(key_digest(key) for key in keys.read().replace(",", " ").split())
         self._limits = Limits(max_body_bytes, digests)

@@ -97,11 +97,13 @@ class VLLMReplica(LLMServer):
 
     async def __init__(self, llm_config: LLMConfig) -> None:
         hosts = llm_config.engine_kwargs.get("allowed_media_domains") or ()
+        self._queue = EngineQueue()
         # First, for `__del__` is called too when the engine does not start.
-        self._replica = MemberReplica(lambda: EngineMember(self, llm_config.model_id, image_hosts=hosts))
+        self._replica = MemberReplica(
+            lambda: EngineMember(self, llm_config.model_id, image_hosts=hosts, queue=self._queue)
+        )
         _spare_the_search(llm_config)
         await super().__init__(llm_config, engine_cls=PlacedEngine)
-        self._queue = EngineQueue()
         self._queue.attach(getattr(self.engine, "_engine_client", None))
         self._replica.listen(llm_config.deployment_config["max_ongoing_requests"])
 
@@ -165,20 +167,31 @@ class EngineMember:
         model_id: str,
         images: ImageUrls | None = None,
         image_hosts: Collection[str] = (),
+        queue: EngineQueue | None = None,
     ) -> None:
         self._server = server
         self._model_id = model_id
         self._images = images or ImageUrls()
         self._image_hosts = image_hosts
+        self._queue = queue or EngineQueue()
 
     async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
+        if call.purpose == "prefill" and self._queue.waiting:
+            raise _no_room(call)
         # vLLM turns the cancellation of a call that does not stream into a reply, so that call has a task of its own.
         asking = asyncio.create_task(self._ask(call, emit))
+        tasks: list[asyncio.Task[Any]] = [asking]
+        if call.purpose == "prefill":
+            tasks.append(asyncio.create_task(self._queue.is_short()))
         try:
-            answered, _ = await asyncio.wait([asking], timeout=call.timeout_s)
+            await asyncio.wait(tasks, timeout=call.timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            answered = asking.done()
         finally:
-            asking.cancel()
-            await asyncio.gather(asking, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if not answered and self._queue.waiting and call.purpose == "prefill":
+            raise _no_room(call)
         if not answered:
             raise MemberTimeout(f"no answer within {call.timeout_s:.1f} s", member=call.member)
         return asking.result()
@@ -198,6 +211,10 @@ class EngineMember:
             if reply["code"] == HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, VLLMError):
                 raise  # its replica logs where
             raise _error_from(reply) from error
+
+
+def _no_room(call: Call) -> MemberOverloaded:
+    return MemberOverloaded("others wait for the engine, which reads nothing ahead then", member=call.member)
 
 
 def _with_patterns(call: Call) -> Call:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from fusion.cost import cost_usd
 from fusion.errors import (
@@ -17,7 +18,7 @@ from fusion.errors import (
 )
 from fusion.experience import Experience
 from fusion.ledger import Ledger
-from fusion.member import Emit
+from fusion.member import Emit, Member
 from fusion.preset import Pool
 from fusion.round import Answered, Event, Failed
 from fusion.values import Call, Candidate, Completion
@@ -37,10 +38,11 @@ class Calls:
     ledger: Ledger = field(default_factory=Ledger)
     losers: set[asyncio.Task[object]] = field(default_factory=set[asyncio.Task[object]])
 
-    async def ask(self, call: Call, emit: Emit | None) -> Completion | MemberError:
-        """What a call came to. A member can end it in any way; only cancellation goes through."""
+    async def ask(self, call: Call, emit: Emit | None, by: Member | None = None) -> Completion | MemberError:
+        """What a call came to, `by` the pool's member of that name unless another way to it is given. A member can end
+        it in any way; only cancellation goes through."""
         try:
-            return _checked(await self.pool.members[call.member].ask(call, emit), call.member)
+            return _checked(await (by or self.pool.members[call.member]).ask(call, emit), call.member)
         except MemberError as error:
             return error
         except Exception as error:
@@ -49,7 +51,7 @@ class Calls:
             failure.__cause__ = error
             return failure
 
-    def stop(self, task: asyncio.Task[Event] | asyncio.Task[Completion | MemberError]) -> None:
+    def stop(self, task: asyncio.Task[Any]) -> None:
         """Cancel a call. It is awaited at the end."""
         if not task.done():
             task.cancel()

@@ -32,9 +32,10 @@ _MARKED = (
 )
 _SCORE = (
     "You are an impartial judge. A user's conversation and several answers to its last message follow. Score each "
-    "answer from 0 (useless) to 10 (perfect) {criteria}. Being longer is not being better. "
-    'Reply with JSON only: {{"reason": "one short sentence", "scores": {{{scores}}}}}. ' + _UNTRUSTED + _MARKED
-)
+    "answer from 0 (useless) to 10 (perfect) {criteria}. Being longer is not being better. Reply with JSON only. "
+) + (_UNTRUSTED + _MARKED)
+# It names the labels, so it comes last: what comes before them is the same however many there will be.
+_REPLY = 'Reply with: {{"reason": "one short sentence", "scores": {{{scores}}}}}'
 _MERGE = (
     "You are a helpful assistant. The user's last message comes after drafts that others wrote. Keep what is right in "
     "the drafts, drop what is wrong, fill in what is missing, and answer the user yourself, in one voice. Copy code, "
@@ -70,12 +71,19 @@ class Ballot:
         found = {candidate.member: suspicions(_answer(candidate)) for candidate in self.candidates}
         return {member: reasons for member, reasons in found.items() if reasons}
 
+    @property
+    def last_line(self) -> str:
+        """The line that closes the last answer, wherever the ballot is shown."""
+        return _fenced(f"answer {self.labels[-1]}", "", self.fence).rpartition("\n")[2]
 
-def blind(candidates: Sequence[Candidate], request: Request, seed: int) -> Ballot:
-    """Shuffle and label the candidates, and draw a fence that occurs in none of them nor in the conversation."""
-    draw = random.Random(seed)
+
+def blind(candidates: Sequence[Candidate], request: Request, seed: int, shown: Sequence[str] = ()) -> Ballot:
+    """Shuffle and label the candidates, and draw a fence that occurs in none of them nor in the conversation. Those of
+    the members in `shown` come first, in that order; neither their labels nor the fence depend on who comes after."""
     order = list(candidates)
-    draw.shuffle(order)
+    random.Random(seed).shuffle(order)
+    order.sort(key=lambda candidate: shown.index(candidate.member) if candidate.member in shown else len(shown))
+    draw = random.Random(~seed)
     texts = [_answer(candidate) for candidate in order] + [_turn(message) for message in request.messages]
     fence = f"{draw.getrandbits(64):016x}"
     texts += [quoted(text) for text in texts]
@@ -98,10 +106,10 @@ def verdict_request(request: Request, ballot: Ballot, rubric: Sequence[Criterion
         named = [f"{each.name} ({each.description})" if each.description else each.name for each in rubric]
         criteria = f"by each of these criteria: {'; '.join(named)}"
     scores = ", ".join(f'"{label}": {score}' for label in ballot.labels)
-    instructions = _SCORE.format(fence=ballot.fence, scores=scores, criteria=criteria)
+    instructions = _SCORE.format(fence=ballot.fence, criteria=criteria)
     max_tokens = _VERDICT_MAX_TOKENS + _CRITERION_TOKENS * len(rubric) * len(ballot.labels)
     return Request(
-        messages=_judge_messages(instructions, request, ballot),
+        messages=_judge_messages(instructions, request, ballot, _REPLY.format(scores=scores)),
         sampling=Sampling(temperature=0.0, max_tokens=max_tokens),
         response_schema=verdict_schema(ballot.labels, rubric),
     )
@@ -200,13 +208,14 @@ def _asked_after(shown: str, messages: tuple[Message, ...]) -> tuple[Message, ..
     return (*messages[:-1], replace(last, content=content))
 
 
-def _judge_messages(instructions: str, request: Request, ballot: Ballot) -> tuple[Message, ...]:
+def _judge_messages(instructions: str, request: Request, ballot: Ballot, reply: str = "") -> tuple[Message, ...]:
     turns = "\n\n".join(f"{message.role}: {disarmed(_turn(message))}" for message in request.messages)
     answers = "\n\n".join(
         _fenced(f"answer {label}", _quoted(candidate), ballot.fence)
         for candidate, label in zip(ballot.candidates, ballot.labels, strict=True)
     )
     shown = f"{_fenced('conversation', turns, ballot.fence)}\n\n{answers}"
+    shown += f"\n\n{reply}" if reply else ""
     images = tuple(
         part
         for message in request.messages

@@ -38,7 +38,7 @@ class Member(Protocol):
 class MemberProfile:
     """What makes a member a voice of its own: the backend and model that it speaks through, its sampling and its
     system prompt. `price` is what its tokens cost, None when unknown; `family` the kin of its model, None when its name
-    tells."""
+    tells. `prefills`: what it was shown ahead it need not read again."""
 
     name: str
     backend: str
@@ -47,6 +47,7 @@ class MemberProfile:
     system: str | None = None
     price: Price | None = None
     family: str | None = None
+    prefills: bool = False
 
     @property
     def origin(self) -> tuple[str, str]:

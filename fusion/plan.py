@@ -6,8 +6,8 @@ thrown into it as the `MemberError` it failed with.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from fusion.admission import admitted, check_schema
 from fusion.agreement import agreement
@@ -19,18 +19,30 @@ from fusion.round import Settled
 from fusion.untrusted import Suspicion
 from fusion.values import Agreement, Candidate, Completion, NoHarm, Request, Verdict
 
+RequestOf = Callable[[Sequence[Candidate], Sequence[str]], tuple[Request, str] | None]
+
 
 @dataclass(frozen=True, slots=True)
 class Convene:
     """Ask these members, in order of trust, at once. A round that is `optional` leaves time for what comes after it
     even when its quorum is not in. It is over as soon as `settled` says so. The members of an `opening` are asked
-    first, and the others only if those do not settle it."""
+    first, and the others only if those do not settle it. `ahead` is what the judge model can read meanwhile."""
 
     requests: Mapping[str, Request]
     round: int = 0
     optional: bool = False
     settled: Settled | None = None
     opening: Opening | None = None
+    ahead: Ahead | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What a judge model can be shown while stragglers run: what it will be asked about candidates in the order of
+    these members, and the line that closes the last of them; None when it will not be asked about any."""
+
+    judge: str
+    request_of: RequestOf
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +85,13 @@ Outcome = Completion | MemberError
 
 @dataclass(frozen=True, slots=True)
 class RoundResult:
-    """What became of every member of a round."""
+    """What became of every member of a round. `shown` are those whose candidates the judge model has read, in that
+    order."""
 
     candidates: tuple[Candidate, ...]
     has_quorum: bool
     timed_out: bool
+    shown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +114,11 @@ Reply = RoundResult | Completion | tuple[Outcome, ...]
 Plan = Generator[Step, Reply, Decision]
 
 
-def convene(task: Task, opening: Opening | None = None) -> Generator[Step, Reply, tuple[Candidate, ...]]:
-    """The opening round: the request goes to the whole panel. Returns the candidates that answered.
+def convene(
+    task: Task, ahead: Ahead | None, opening: Opening | None = None
+) -> Generator[Step, Reply, tuple[Task, tuple[Candidate, ...]]]:
+    """The opening round: the request goes to the whole panel. Returns the task as it goes on, and the candidates that
+    answered.
 
     Raises:
         InvalidRequest: answers cannot be held to the request's schema.
@@ -109,7 +126,7 @@ def convene(task: Task, opening: Opening | None = None) -> Generator[Step, Reply
     """
     check_schema(task.request)
     requests = dict.fromkeys(task.preset.panel, task.request)
-    result = yield Convene(requests, settled=settled_by_agreement(task), opening=opening)
+    result = yield Convene(requests, settled=settled_by_agreement(task), opening=opening, ahead=ahead)
     assert isinstance(result, RoundResult)
     answered = tuple(candidate for candidate in result.candidates if candidate.status == "answered")
     if not result.has_quorum:
@@ -121,7 +138,7 @@ def convene(task: Task, opening: Opening | None = None) -> Generator[Step, Reply
             candidates=result.candidates,
             timed_out=result.timed_out,
         )
-    return answered
+    return replace(task, shown=result.shown), answered
 
 
 def settled_by_agreement(task: Task, quorum: int | None = None) -> Settled:

@@ -64,7 +64,8 @@ class Preset:
     asked twice at once, with the candidates in opposite orders. `jury`: all judges are asked at once, and their ranks
     combined. `rubric` is what they score by. `no_harm`: a merge that loses to the best candidate is not returned.
     `analysis` says when the candidates are compared, and `awaits_analysis` that the answer waits for it. No judge has
-    more than `judge_timeout_s`.
+    more than `judge_timeout_s`. `prefill`: the first of them, where it can, is shown the candidates that are in while
+    stragglers are waited for.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Preset:
     analysis: AnalysisMode = "off"
     awaits_analysis: bool = False
     judge_timeout_s: float | None = None
+    prefill: bool = True
 
     @property
     def decides_by(self) -> DecisionMode:
@@ -108,10 +110,12 @@ def unfitting(preset: Preset) -> Iterator[tuple[str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """All members: what reaches each, and what makes each a voice of its own. Both have the same keys."""
+    """All members: what reaches each, and what makes each a voice of its own. Both have the same keys. `prefilling` are
+    those that can be shown a prompt ahead, without anyone standing in for them."""
 
     members: Mapping[str, Member]
     profiles: Mapping[str, MemberProfile]
+    prefilling: Mapping[str, Member] = field(default_factory=dict[str, Member])
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,8 @@ class Task:
     the parts of the plan that there is no time for.
 
     `panel_sampling` goes before the request's own where the panel is asked, `judge_sampling` where a judge model
-    judges; where one writes the answer, the request's own comes first.
+    judges; where one writes the answer, the request's own comes first. `shown` are the members whose candidates a judge
+    model has read already: it is asked about them in this order, and about the others after them.
     """
 
     preset: Preset
@@ -130,3 +135,4 @@ class Task:
     skips: frozenset[Skip] = frozenset()
     panel_sampling: Sampling = field(default_factory=Sampling)
     judge_sampling: Sampling = field(default_factory=Sampling)
+    shown: tuple[str, ...] = ()

@@ -167,6 +167,11 @@ class Round:
         return self.settled or self._answers >= self.policy.quorum
 
     @property
+    def in_grace(self) -> bool:
+        """The quorum is in, and only stragglers are waited for."""
+        return bool(self._pays_until) and not self.closed
+
+    @property
     def outcomes(self) -> tuple[Candidate, ...]:
         """Every outcome so far, in order of trust."""
         return tuple(self._outcomes[member] for member in self.members if member in self._outcomes)

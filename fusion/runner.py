@@ -14,7 +14,8 @@ from fusion.errors import JudgeInterrupted, MemberError, MemberTimeout
 from fusion.experience import Experience
 from fusion.member import Emit
 from fusion.modes import MODES
-from fusion.plan import AskJudge, AskJudges, Convene, Decision, Outcome, Reply, RoundResult, Step
+from fusion.plan import Ahead, AskJudge, AskJudges, Convene, Decision, Outcome, Reply, RoundResult, Step
+from fusion.prefill import Prefill
 from fusion.preset import SKIPS, Pool, Task
 from fusion.progress import (
     CandidateEnded,
@@ -163,9 +164,12 @@ class _Run:
             number=step.round,
         )
         running: dict[str, asyncio.Task[Event]] = {}
+        prefill = self._prefill(step.ahead)
         try:
-            await self._play(panel, step, running)
+            await self._play(panel, step, running, prefill)
         finally:
+            if prefill:
+                prefill.stop()
             self._carry_out_cancels(panel.handle(Abandoned(_now())), running)
             self.panel_s += _now() - began_at
         candidates = tuple(self.calls.priced(candidate) for candidate in panel.outcomes)
@@ -173,9 +177,18 @@ class _Run:
             self.calls.charge(candidate, stage)
         self.candidates += candidates
         self.rounds.append(panel)
-        return RoundResult(candidates, panel.has_quorum, panel.timed_out)
+        shown = tuple(prefill.shown) if prefill else ()
+        return RoundResult(candidates, panel.has_quorum, panel.timed_out, shown)
 
-    async def _play(self, panel: Round, step: Convene, running: dict[str, asyncio.Task[Event]]) -> None:
+    def _prefill(self, ahead: Ahead | None) -> Prefill | None:
+        member = None if ahead is None else self.calls.pool.prefilling.get(ahead.judge)
+        if ahead is None or member is None:
+            return None
+        return Prefill(ahead, member, self.calls, self.task.seed, self.deadline_at)
+
+    async def _play(
+        self, panel: Round, step: Convene, running: dict[str, asyncio.Task[Event]], prefill: Prefill | None
+    ) -> None:
         """Feed the round its events until it closes; `running` holds the calls that are under way."""
         wake_at = self.deadline_at
         commands = panel.start()
@@ -197,6 +210,8 @@ class _Run:
                         self._tell(CandidateEnded(self.calls.priced(candidate)))
             if panel.closed:
                 return
+            if prefill and panel.in_grace:
+                prefill.send([candidate for candidate in panel.outcomes if candidate.status == "answered"])
             await asyncio.wait(
                 running.values(), timeout=max(0.0, wake_at - _now()), return_when=asyncio.FIRST_COMPLETED
             )

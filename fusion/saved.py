@@ -28,13 +28,14 @@ def saved(
     if not settled and not cut_short:
         return None
     judge, stage = preset.judges[0] if preset.judges else "", JUDGE_STAGES[preset.decides_by]
+    asks = 2 if preset.both_orders and preset.decides_by == "best-of" else 1
     times_s = [experience.quantile_s(judge, stage, 0.5, now)] if settled else []
-    costs_usd = [experience.mean_cost_usd(judge, stage)] if settled else []
+    costs_usd = [experience.mean_cost_usd(judge, stage)] * asks if settled else []
     costs_usd += [experience.mean_cost_usd(member, "panel") for member in unasked]
     known_s = [time for time in times_s if time is not None]
     known_usd = [cost for cost in costs_usd if cost is not None]
     return Saved(
-        judge_calls=1 if settled else 0,
+        judge_calls=asks if settled else 0,
         unasked=unasked,
         cut_short=cut_short,
         time_ms=(grace_s + sum(known_s)) * 1e3 if len(known_s) == len(times_s) else None,

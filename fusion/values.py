@@ -134,14 +134,15 @@ class Call:
     """One call to one member.
 
     `timeout_s` is what is left of the request's deadline when the call is made. `purpose` is `judge` when the member
-    is asked to judge: then its own system prompt stays out. `trace_headers` are W3C's trace context, for whatever the
+    is asked to judge: then its own system prompt stays out. With `prefill` it is shown what it will be asked to judge,
+    and nobody reads what it writes. `trace_headers` are W3C's trace context, for whatever the
     call reaches over HTTP; empty when nobody traces.
     """
 
     member: str
     request: Request
     timeout_s: float
-    purpose: Literal["answer", "judge"] = "answer"
+    purpose: Literal["answer", "judge", "prefill"] = "answer"
     trace_headers: tuple[tuple[str, str], ...] = ()
 
 

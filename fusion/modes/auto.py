@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fusion.member import MemberProfile
-from fusion.modes.best_of import pick
-from fusion.modes.merge import write
+from fusion.modes.best_of import pick, verdict_ahead
+from fusion.modes.merge import drafts_ahead, write
 from fusion.plan import Opening, Plan, convene, settled_by_agreement
 from fusion.preset import Task
 from fusion.settling import settled_or
@@ -23,9 +23,10 @@ def auto(task: Task) -> Plan:
     """Ask two, convene the others if need be, then pick or write, as the preset says."""
     samples = cheapest(task.preset.panel, task.profiles)
     opening = Opening(samples, settled_by_agreement(task, quorum=SAMPLES))
-    candidates = yield from convene(task, opening)
+    best_of = task.preset.decision == "best-of"
+    task, candidates = yield from convene(task, verdict_ahead(task) if best_of else drafts_ahead(task), opening)
     alone = {candidate.member for candidate in candidates} == set(samples)
-    decide = pick if task.preset.decision == "best-of" else write
+    decide = pick if best_of else write
     return (yield from settled_or(decide, task, candidates, quorum=SAMPLES if alone else None))
 
 

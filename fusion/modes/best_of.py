@@ -11,9 +11,10 @@ from fusion.assembly import Assembly
 from fusion.errors import NoValidAnswer
 from fusion.fallback import most_trusted
 from fusion.judgement import judged
-from fusion.judging import blind
-from fusion.plan import Decision, Plan, convene
+from fusion.judging import blind, verdict_request
+from fusion.plan import Ahead, Decision, Plan, convene
 from fusion.preset import Task
+from fusion.reading_ahead import ahead
 from fusion.settling import settled_or
 from fusion.succession import abstained, fallen_back, replaced, unjudged, unopposed
 from fusion.values import Candidate
@@ -21,8 +22,13 @@ from fusion.values import Candidate
 
 def best_of(task: Task) -> Plan:
     """Convene the panel, then pick."""
-    candidates = yield from convene(task)
+    task, candidates = yield from convene(task, verdict_ahead(task))
     return (yield from settled_or(pick, task, candidates))
+
+
+def verdict_ahead(task: Task) -> Ahead | None:
+    """What a judge model can read of the ballot before all candidates are in."""
+    return ahead(task, lambda ballot: verdict_request(task.request, ballot, task.preset.rubric))
 
 
 def pick(task: Task, candidates: Sequence[Candidate]) -> Plan:
@@ -44,7 +50,7 @@ def _picked(task: Task, candidates: Sequence[Candidate]) -> Plan:
         return unopposed(task, candidates[0])
     if "judge" in task.skips:
         return unjudged(task, candidates)
-    ballot = blind(candidates, task.request, task.seed)
+    ballot = blind(candidates, task.request, task.seed, task.shown)
     analysis = yield from analysed_before(task, ballot)
     judgement = yield from judged(task, ballot, task.preset.panel, task.preset.judges, analysis_asks(task, ballot))
     for outcome in judgement.beside:

@@ -7,10 +7,12 @@ debate never does worse than its opening round in finding a quorum.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fusion.agreement import agree
 from fusion.judging import blind, rebuttal_request
-from fusion.modes.best_of import pick
-from fusion.modes.merge import write
+from fusion.modes.best_of import pick, verdict_ahead
+from fusion.modes.merge import drafts_ahead, write
 from fusion.plan import Convene, Plan, RoundResult, convene, settled_by_agreement
 from fusion.preset import Task
 from fusion.settling import agreed, settled_or
@@ -18,8 +20,11 @@ from fusion.settling import agreed, settled_or
 
 def debate(task: Task) -> Plan:
     """Convene the panel, let it argue, then pick or write, as the preset says."""
-    latest = {candidate.member: candidate for candidate in (yield from convene(task))}
+    best_of = task.preset.decision == "best-of"
     rounds = 0 if "rebuttals" in task.skips else task.preset.rounds
+    last_words = verdict_ahead(task) if best_of else drafts_ahead(task)
+    task, answered = yield from convene(task, None if rounds else last_words)
+    latest = {candidate.member: candidate for candidate in answered}
     for number in range(1, rounds + 1):
         candidates = list(latest.values())
         found = agreed(task, candidates)
@@ -33,8 +38,11 @@ def debate(task: Task) -> Plan:
             )
             for member, own in latest.items()
         }
-        result = yield Convene(requests, number, optional=True, settled=settled_by_agreement(task))
+        words = last_words if number == rounds else None
+        settled = settled_by_agreement(task)
+        result = yield Convene(requests, number, optional=True, settled=settled, ahead=words)
         assert isinstance(result, RoundResult)
         latest |= {candidate.member: candidate for candidate in result.candidates if candidate.status == "answered"}
-    decide = pick if task.preset.decision == "best-of" else write
+        task = replace(task, shown=result.shown)
+    decide = pick if best_of else write
     return (yield from settled_or(decide, task, list(latest.values())))

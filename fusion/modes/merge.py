@@ -18,8 +18,9 @@ from fusion.judgement import judged
 from fusion.judging import Ballot, blind, merge_request
 from fusion.modes.by_field import write_json_answer
 from fusion.no_harm import checked, no_harm
-from fusion.plan import AskJudge, Decision, Plan, ask_judges, convene
+from fusion.plan import Ahead, AskJudge, Decision, Plan, ask_judges, convene
 from fusion.preset import Task
+from fusion.reading_ahead import ahead
 from fusion.settling import settled_or
 from fusion.succession import fallen_back, replaced, unjudged, unopposed
 from fusion.tool_voting import calls_tools, vote
@@ -28,8 +29,16 @@ from fusion.values import Candidate, Request
 
 def merge(task: Task) -> Plan:
     """Convene the panel, then write."""
-    candidates = yield from convene(task)
+    task, candidates = yield from convene(task, drafts_ahead(task))
     return (yield from settled_or(write, task, candidates))
+
+
+def drafts_ahead(task: Task) -> Ahead | None:
+    """What a judge model can read of the drafts before all candidates are in. Where the answer may be put together
+    without it nothing is."""
+    if task.request.tools or task.request.response_schema is not None:
+        return None
+    return ahead(task, lambda ballot: merge_request(task.request, ballot))
 
 
 def write(task: Task, candidates: Sequence[Candidate]) -> Plan:
@@ -53,7 +62,7 @@ def _write_words(task: Task, candidates: Sequence[Candidate]) -> Plan:
         return unopposed(task, candidates[0])
     if "judge" in task.skips:
         return unjudged(task, candidates)
-    ballot = blind(candidates, task.request, task.seed)
+    ballot = blind(candidates, task.request, task.seed, task.shown)
     analysis = yield from analysed_before(task, ballot)
     request = merge_request(task.request, ballot, noted(analysis, ballot))
     if task.preset.no_harm:

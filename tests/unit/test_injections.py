@@ -90,7 +90,7 @@ def test_an_attack_stays_in_its_section_and_every_line_of_it_is_marked(attack: d
         request = verdict_request(QUESTION, ballot)
         outside, inside = sections(request, ballot.fence)
         assert list(inside) == ["conversation", "answer A", "answer B"]
-        assert outside.strip() == ""
+        assert outside.strip() == 'Reply with: {"reason": "one short sentence", "scores": {"A": 0-10, "B": 0-10}}'
         label = ballot.labels[[candidate.member for candidate in ballot.candidates].index("attacker")]
         honest = ({"A", "B"} - {label}).pop()
         assert inside[f"answer {honest}"] == [f"{MARK}{HONEST}"]

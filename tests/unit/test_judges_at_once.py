@@ -38,7 +38,7 @@ async def asked(
     heard: list[tuple[Outcome, ...]] = []
 
     def plan(task: Task) -> Plan:
-        candidates = yield from convene(task)
+        _, candidates = yield from convene(task, None)
         heard.append((yield from ask_judges(asks, jurors=jurors, grace=grace)))
         said = next((outcome for outcome in heard[-1] if isinstance(outcome, Completion)), candidates[0].completion)
         assert said is not None
