@@ -247,6 +247,7 @@ class PresetConfig(_Model):
     quorum: Annotated[int, Field(ge=1)] | None = None
     straggler_grace: Annotated[float, Field(ge=0)] | Literal["adaptive"] = "adaptive"
     deadline_s: Seconds = Policy().deadline_s
+    max_cost_usd: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     rounds: Annotated[int, Field(ge=1, le=MAX_ROUNDS)] | None = None
     decision: DecisionMode | None = None
     both_orders: bool = True
@@ -278,7 +279,9 @@ class PresetConfig(_Model):
             mode=self.mode,
             panel=self.panel,
             judges=self.judges,
-            policy=Policy(self.quorum, deadline_s=self.deadline_s).with_grace(self.straggler_grace),
+            policy=Policy(self.quorum, deadline_s=self.deadline_s, max_cost_usd=self.max_cost_usd).with_grace(
+                self.straggler_grace
+            ),
             rounds=self.rounds or 1,
             decision=self.decision or "merge",
             both_orders=self.both_orders,

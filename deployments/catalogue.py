@@ -69,7 +69,11 @@ class Catalogue:
                 raise InvalidRequest(f"{field} belongs to the mode {' or '.join(modes)}", param=f"fusion.{field}")
         if mode == "auto" and not preset.agreement.short and preset.agreement.long is None:
             raise InvalidRequest("the mode auto compares answers, which the preset switched off", param="fusion.mode")
-        changed = {name: value for name in ("quorum", "deadline_s") if (value := getattr(options, name)) is not None}
+        changed = {
+            name: value
+            for name in ("quorum", "deadline_s", "max_cost_usd")
+            if (value := getattr(options, name)) is not None
+        }
         policy = replace(preset.policy, **changed)
         if options.straggler_grace is not None:
             policy = policy.with_grace(options.straggler_grace)

@@ -169,6 +169,7 @@ class FusionOptions(Body):
     quorum: Annotated[int, Field(ge=1)] | None = None
     straggler_grace: Annotated[float, Field(ge=0, strict=False)] | Literal["adaptive"] | None = None
     deadline_s: Annotated[float, Field(gt=0, le=MAX_DEADLINE_S, strict=False)] | None = None
+    max_cost_usd: Annotated[float, Field(gt=0, strict=False, allow_inf_nan=False)] | None = None
     jury: bool | None = None
     rubric: Annotated[dict[CriterionName, Weight], Field(min_length=1, max_length=MAX_CRITERIA)] | None = None
     no_harm: bool | None = None

@@ -12,6 +12,7 @@ from pydantic_core import to_json
 from fusion.assembly import Assembly
 from fusion.errors import (
     BreakerOpen,
+    BudgetTooSmall,
     FusionError,
     InvalidRequest,
     LimitReached,
@@ -24,7 +25,19 @@ from fusion.errors import (
 )
 from fusion.progress import CandidateEnded, CandidateGrew, JudgeAsked, PanelConvened, Progress
 from fusion.provenance import provenance
-from fusion.values import Agreement, Candidate, Completion, Delta, Fused, NoHarm, Saved, ToolCallDelta, Usage, Verdict
+from fusion.values import (
+    Agreement,
+    Budgeted,
+    Candidate,
+    Completion,
+    Delta,
+    Fused,
+    NoHarm,
+    Saved,
+    ToolCallDelta,
+    Usage,
+    Verdict,
+)
 
 DONE = b"data: [DONE]\n\n"
 RETRY_AFTER_S = 1
@@ -145,6 +158,7 @@ def fusion_body(fused: Fused, preset: str, include: Collection[str]) -> dict[str
             for spent in fused.stages
         ],
         "dropped": fused.dropped,
+        "budget": None if fused.budget is None else _budget_body(fused.budget),
         "saved": None if fused.saved is None else _saved_body(fused.saved),
         "degraded": fused.degraded,
     }
@@ -197,6 +211,8 @@ def error_body(error: FusionError) -> dict[str, Any]:
     kind = kinds.get(status, "invalid_request_error" if status < 500 else "server_error")
     param = error.param if isinstance(error, InvalidRequest) else None
     body: dict[str, Any] = {"error": {"message": error.message, "type": kind, "param": param, "code": error.code}}
+    if isinstance(error, BudgetTooSmall):
+        body["fusion"] = {"least_usd": error.least_usd}
     if isinstance(error, NoQuorum):
         body["fusion"] = {"candidates": [candidate_body(candidate, False) for candidate in error.candidates]}
     return body
@@ -211,6 +227,8 @@ def status_of(error: FusionError) -> int:
             return 413
         case UnknownModel():
             return 404
+        case BudgetTooSmall():
+            return 402
         case InvalidRequest() | MemberRejected():
             return 400
         case NoQuorum(timed_out=True):
@@ -271,6 +289,14 @@ def _tool_call_delta(call: ToolCallDelta) -> dict[str, Any]:
     if call.name is not None:
         body["function"]["name"] = call.name
     return body
+
+
+def _budget_body(budget: Budgeted) -> dict[str, Any]:
+    return {
+        "max_cost_usd": budget.max_cost_usd,
+        "planned_cost_usd": budget.planned_cost_usd,
+        "pruned": budget.pruned,
+    }
 
 
 def _saved_body(saved: Saved) -> dict[str, Any]:

@@ -79,6 +79,8 @@ class Judge:
         self._experience = Experience()
         prefilling = {name: members[name] for name, profile in catalogue.profiles.items() if profile.prefills}
         self._pool = Pool(self._members, catalogue.profiles, prefilling)
+        # Who stands in has a price of its own, and a second call costs as much again: within a budget there are none.
+        self._pool_of_few = Pool(members, catalogue.profiles)
         Exporter(resilient).start()
         digests = None if keys is None else tuple(key_digest(key) for key in keys.read().replace(",", " ").split())
         self._limits = Limits(max_body_bytes, digests)
@@ -119,7 +121,7 @@ class Judge:
         try:
             fused = await fuse(
                 task,
-                self._pool,
+                self._pool if preset.policy.max_cost_usd is None else self._pool_of_few,
                 watcher=watcher,
                 started_at=started_at,
                 observers=observers,

@@ -7,12 +7,14 @@ import logging
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from fusion.budget import Budget
 from fusion.cost import cost_usd
 from fusion.errors import (
     EmptyCompletion,
     MalformedReply,
     MemberError,
     MemberUnavailable,
+    OverBudget,
     unexpected,
     whereabouts,
 )
@@ -35,10 +37,27 @@ class Calls:
 
     pool: Pool
     experience: Experience
+    budget: Budget | None = None
     ledger: Ledger = field(default_factory=Ledger)
     losers: set[asyncio.Task[object]] = field(default_factory=set[asyncio.Task[object]])
 
     async def ask(self, call: Call, emit: Emit | None, by: Member | None = None) -> Completion | MemberError:
+        """What a call came to, and what it cost is taken from the budget."""
+        if self.budget is None:
+            return await self._ask(call, emit, by)
+        call = self.budget.bounded(call)
+        bound_usd = self.budget.reserve(call)
+        if bound_usd is None:
+            return OverBudget("what is left of the budget does not pay for the call", member=call.member)
+        try:
+            outcome = await self._ask(call, emit, by)
+        except BaseException:
+            self.budget.settle(bound_usd, None, None)
+            raise
+        self.budget.settle(bound_usd, outcome, self.cost_usd(call.member, outcome))
+        return outcome
+
+    async def _ask(self, call: Call, emit: Emit | None, by: Member | None) -> Completion | MemberError:
         """What a call came to, `by` the pool's member of that name unless another way to it is given. A member can end
         it in any way; only cancellation goes through."""
         try:

@@ -2,7 +2,9 @@
 
     FusionError
     ├── InvalidRequest            the client asked for something that cannot be served
-    │   └── UnknownModel
+    │   ├── UnknownModel
+    │   ├── PriceUnknown          a budget is set, and a member has no price
+    │   └── BudgetTooSmall        the budget pays for no quorum
     ├── MemberError               a call to a member ended without a completion
     │   ├── MemberTimeout         no answer in time
     │   ├── MemberUnavailable     refused, reset, dead, or not started
@@ -11,6 +13,7 @@
     │   │   └── LimitReached      our own limit on calls to it leaves no room
     │   ├── MemberUnauthorized    our key or account was refused
     │   ├── MemberRejected        it does not accept this request
+    │   ├── OverBudget            the call was not made: the request's budget is used up
     │   ├── MalformedReply        what came back is not a reply
     │   └── EmptyCompletion       a reply without text and without tool calls
     ├── NoQuorum                  too few candidates to go on
@@ -59,6 +62,22 @@ class UnknownModel(InvalidRequest):
     """`model` is neither a preset nor a member."""
 
     code = "model_not_found"
+
+
+class PriceUnknown(InvalidRequest):
+    """A budget is set, and what a call to a member costs is not known."""
+
+    code = "price_unknown"
+
+
+class BudgetTooSmall(InvalidRequest):
+    """The budget does not pay for a quorum and a judge. `least_usd` is what would do, in US dollars."""
+
+    code = "budget_too_small"
+
+    def __init__(self, message: str, *, param: str | None = None, least_usd: float | None = None) -> None:
+        super().__init__(message, param=param)
+        self.least_usd = least_usd
 
 
 class MemberError(FusionError):
@@ -127,6 +146,12 @@ class MemberRejected(MemberError):
     """The member's backend does not accept this request, such as one longer than its context."""
 
     code = "rejected"
+
+
+class OverBudget(MemberError):
+    """What is left of the request's budget does not pay for the call, which was not made."""
+
+    code = "over_budget"
 
 
 class MalformedReply(MemberError):

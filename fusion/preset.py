@@ -25,15 +25,17 @@ SETTINGS_OF_MODES: Mapping[str, tuple[Mode, ...]] = {"rounds": ("debate",), "dec
 class Policy:
     """How long to wait and for how many.
 
-    `quorum` None means half of the panel, rounded up, so that no single member can fail a request.
-    `straggler_grace` is a fraction of the time that the quorum took; with `adaptive_grace` it is the most that is
-    waited, as long as waiting pays by what is known of the stragglers. `deadline_s` counts from the request's arrival.
+    `quorum` None means half of the panel, rounded up, so that no single member can fail a request. `straggler_grace` is
+    a fraction of the time that the quorum took; with `adaptive_grace` it is the most that is waited, as long as waiting
+    pays by what is known of the stragglers. `deadline_s` counts from the request's arrival. `max_cost_usd` is what all
+    calls may cost together, None for any.
     """
 
     quorum: int | None = None
     straggler_grace: float = 1.0
     deadline_s: float = 120.0
     adaptive_grace: bool = True
+    max_cost_usd: float | None = None
 
     def with_grace(self, grace: float | Literal["adaptive"]) -> Policy:
         """This policy with another grace: a fraction that is always waited, or as long as it pays."""

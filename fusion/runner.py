@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
 
+from fusion.budget import Budget, within_budget
 from fusion.calls import Calls, cancelled_itself, event_of, outcome_event
 from fusion.deadline import JUDGE_STAGES, skips_for
 from fusion.errors import JudgeInterrupted, MemberError, MemberTimeout
@@ -41,7 +42,7 @@ from fusion.round import (
     WakeAt,
 )
 from fusion.saved import saved
-from fusion.values import Call, Candidate, Completion, Delta, Fused, Request, Timings, ToolCallDelta
+from fusion.values import Budgeted, Call, Candidate, Completion, Delta, Fused, Request, Timings, ToolCallDelta
 
 JUDGE_RESERVE = 0.25
 """The share of the time left at a round's start that stragglers cannot use up: it is kept for what comes after."""
@@ -71,14 +72,19 @@ async def fuse(
             this one.
 
     Raises:
+        PriceUnknown, BudgetTooSmall: the task's budget cannot be kept, or does not pay for a quorum; nothing was asked.
         NoQuorum: too few members answered.
         JudgeInterrupted: the judge model failed when part of its answer had been handed to the watcher.
     """
     experience = experience or Experience()
     started_at = _now() if started_at is None else started_at
+    task, budgeted = within_budget(task)
+    budget = None if budgeted is None else Budget(budgeted.max_cost_usd, task.profiles)
     left_s = started_at + task.preset.policy.deadline_s - _now()
     skips = task.skips | skips_for(task.preset, left_s, experience, _now())
-    return await _Run(replace(task, skips=skips), Calls(pool, experience), watcher, observers, started_at).run()
+    return await _Run(
+        replace(task, skips=skips), Calls(pool, experience, budget), budgeted, watcher, observers, started_at
+    ).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +103,7 @@ class _Turn:
 class _Run:
     task: Task
     calls: Calls
+    budgeted: Budgeted | None
     watcher: Watcher | None
     observers: Sequence[Observer]
     started_at: float
@@ -182,7 +189,7 @@ class _Run:
 
     def _prefill(self, ahead: Ahead | None) -> Prefill | None:
         member = None if ahead is None else self.calls.pool.prefilling.get(ahead.judge)
-        if ahead is None or member is None:
+        if ahead is None or member is None or self.calls.budget is not None:
             return None
         return Prefill(ahead, member, self.calls, self.task.seed, self.deadline_at)
 
@@ -372,6 +379,7 @@ class _Run:
             analysis=decision.analysis,
             no_harm=decision.no_harm,
             saved=saved(self.task.preset, self.rounds, self.judge_calls, self.calls.experience, _now()),
+            budget=self.budgeted,
         )
 
 

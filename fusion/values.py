@@ -318,6 +318,15 @@ class Saved:
 
 
 @dataclass(frozen=True, slots=True)
+class Budgeted:
+    """What a request may cost in US dollars, what its plan costs at most, and the members that it left out for that."""
+
+    max_cost_usd: float
+    planned_cost_usd: float
+    pruned: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Timings:
     """Where the time went, in milliseconds; `judge_ms` is None when no judge model was asked."""
 
@@ -334,8 +343,9 @@ class Fused:
     call made. `cost_usd` is None as soon as one answered call's cost is unknown. `degraded` says why the answer is less
     than was asked for, None when it is not. `dropped` are the parts of the plan that the deadline left no time for.
     `stages` says what was used where. `agreement` is None when candidates were not compared, `saved` when nothing was
-    left out. `suspicious` are the members whose candidates look made for a judge model, with what is suspicious.
-    `analysis` is None when none was wanted or no judge model was asked, `no_harm` when no merge was checked.
+    left out, `budget` when there was none. `suspicious` are the members whose candidates look made for a judge model,
+    with what is suspicious. `analysis` is None when none was wanted or no judge model was asked, `no_harm` when no
+    merge was checked.
     """
 
     completion: Completion
@@ -352,6 +362,7 @@ class Fused:
     stages: tuple[Spent, ...] = ()
     agreement: Agreement | None = None
     saved: Saved | None = None
+    budget: Budgeted | None = None
     assembly: Assembly | None = None
     suspicious: Mapping[str, tuple[Suspicion, ...]] = field(default_factory=dict[str, tuple[Suspicion, ...]])
     analysis: Analysis | None = None

@@ -26,6 +26,7 @@ ATTRIBUTES: dict[str, Any] = {
     "retry_after_s": 2.5,
     "candidates": (Candidate("ada", "cancelled", 5.0),),
     "timed_out": True,
+    "least_usd": 0.25,
     "partial": Completion("It is", finish_reason="length"),
 }
 

@@ -14,9 +14,10 @@ from fusion.errors import MemberOverloaded
 from fusion.judging import blind, merge_request, verdict_request
 from fusion.prefill import prefix_of
 from fusion.preset import AgreementPolicy, Pool
+from fusion.rubric import Criterion
 from fusion.runner import fuse
 from fusion.testing import Answer, Behaviour, Fail, Hang, ScriptedMember
-from fusion.values import Call, Fused, ImagePart, Message, Mode, Request, TextPart, Usage
+from fusion.values import Call, Fused, ImagePart, JsonSchema, Message, Mode, Request, TextPart, Usage
 from tests.panels import QUESTION, answered, favouring, profile, scene, shown_answers
 
 NAMES = ("ada", "bob", "cyd", "dan")
@@ -52,6 +53,36 @@ async def test_what_is_sent_ahead_is_how_the_judges_prompt_begins(mode: Mode, se
     first = set(shown_answers(ahead.calls[0]).values())
     assert first == {"it is ada", "it is bob"}
     assert result.verdict is None or result.verdict.order[2:] == ("cyd", "dan")
+
+
+@pytest.mark.parametrize(
+    ("mode", "settings"),
+    [
+        ("best-of", {"both_orders": True, "rubric": (Criterion("correct", 2, "so it is"), Criterion("brief"))}),
+        ("best-of", {"analysis": "before"}),
+        ("merge", {"analysis": "before"}),
+        ("merge", {"no_harm": True}),
+        ("merge", {"analysis": "beside", "awaits_analysis": True}),
+    ],
+)
+async def test_whatever_the_judge_is_asked_first_begins_as_was_sent(mode: Mode, settings: dict[str, object]) -> None:
+    _, judge, ahead = await run(mode, **settings)
+    asked = [prompt(call) for call in judge.calls]
+    assert [len(shown_answers(call)) for call in ahead.calls] == [2, 3]
+    for call in ahead.calls:
+        assert any(each.startswith(prompt(call)) for each in asked)
+
+
+async def test_one_that_does_not_follow_the_schema_is_not_shown() -> None:
+    wanted = JsonSchema("n", {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]})
+    says = {"ada": "no JSON", "bob": '{"n": 1}', "cyd": '{"n": 2}', "dan": '{"n": 3}'}
+    members = {name: ScriptedMember(Answer(text), delay_s=1.0 + i) for i, (name, text) in enumerate(says.items())}
+    judge, ahead = ScriptedMember(favouring('{"n": 2}')), ScriptedMember(Answer("x"))
+    request = Request(QUESTION.messages, response_schema=wanted)
+    task, pool = scene({**members, "judge": judge}, "best-of", quorum=2, grace=9.0, request=request)
+    await fuse(task, replace(pool, prefilling={"judge": ahead}))
+    assert [len(shown_answers(call)) for call in ahead.calls] == [1, 2]
+    assert prompt(judge.calls[0]).startswith(prompt(ahead.calls[-1]))
 
 
 async def test_those_that_come_together_are_in_an_order_drawn_from_the_seed() -> None:
