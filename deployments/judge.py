@@ -16,15 +16,18 @@ from deployments.chat_request import ChatRequest
 from deployments.handle_member import HandleMember
 from deployments.http_api import Limits, http_api, key_digest
 from deployments.member_replica import ReplicaStatus
-from deployments.metrics import Exporter
+from deployments.metrics import JUDGE, Exporter
 from deployments.nearby_member import AskingNearby, member_behind
 from deployments.queue_depth import DURATION, QUEUED
+from deployments.request_metrics import RequestMetrics, TimedWatcher
 from deployments.resilience.limits import Limiter, LimitSettings
 from deployments.secrets import Secret
+from deployments.traces.fused_request import Account
 from deployments.traces.settings import TraceSettings
 from deployments.tracing.settings import TracingSettings
 from deployments.voiced import Voiced
-from fusion.errors import EmptyCompletion, MemberTimeout
+from fusion.cost import cost_usd
+from fusion.errors import EmptyCompletion, LimitReached, MemberTimeout
 from fusion.experience import Experience
 from fusion.member import Emit, Member
 from fusion.preset import Policy, Pool, Preset, Task
@@ -82,6 +85,10 @@ class Judge:
         # Who stands in has a price of its own, and a second call costs as much again: within a budget there are none.
         self._pool_of_few = Pool(members, catalogue.profiles)
         Exporter(resilient).start()
+        Exporter({"": self}, family=JUDGE).start()
+        self._metrics = RequestMetrics(catalogue.presets)
+        self._metrics.start()
+        self._refusals = 0
         digests = None if keys is None else tuple(key_digest(key) for key in keys.read().replace(",", " ").split())
         self._limits = Limits(max_body_bytes, digests)
         self._turns = Limiter(LimitSettings(concurrency=max_ongoing, max_queued=max_queued))
@@ -106,18 +113,27 @@ class Judge:
             panel_sampling=chat.panel_sampling,
             judge_sampling=chat.judge_sampling,
         )
-        if self._onlookers is None:
-            return await self._fuse(task, watcher, started_at, ())
-        with self._onlookers.attend(task, chat, started_at) as attendance:
-            fused = await self._fuse(task, watcher, started_at, attendance.observers)
-            attendance.answered(fused)
-            return fused
+        account = Account()
+        timed = None if watcher is None else TimedWatcher(watcher)
+        try:
+            if self._onlookers is None:
+                fused = await self._fuse(task, timed, started_at, (account,))
+            else:
+                with self._onlookers.attend(task, chat, account, started_at) as attendance:
+                    fused = await self._fuse(task, timed, started_at, (account, *attendance.observers))
+                    attendance.answered(fused)
+        except BaseException as error:
+            self._metrics.failed(task, account, error)
+            raise
+        first_at = None if timed is None else timed.first_at
+        self._metrics.answered(task, account, fused, None if first_at is None else first_at - started_at)
+        return fused
 
     async def _fuse(
         self, task: Task, watcher: Watcher | None, started_at: float, observers: Sequence[Observer]
     ) -> Fused:
         preset = task.preset
-        await self._turns.enter(started_at + preset.policy.deadline_s - asyncio.get_running_loop().time())
+        await self._enter(started_at + preset.policy.deadline_s - asyncio.get_running_loop().time())
         try:
             fused = await fuse(
                 task,
@@ -141,14 +157,40 @@ class Judge:
 
     async def ask(self, member: str, chat: ChatRequest, emit: Emit | None) -> Completion:
         """Answer with one member alone."""
-        if self._onlookers is None:
-            return await self._ask(member, chat, emit)
-        with self._onlookers.in_clients_trace():
-            return await self._ask(member, chat, emit)
+        began_at = asyncio.get_running_loop().time()
+        try:
+            if self._onlookers is None:
+                completion = await self._ask(member, chat, emit)
+            else:
+                with self._onlookers.in_clients_trace():
+                    completion = await self._ask(member, chat, emit)
+        except BaseException as error:
+            self._metrics.asked_in_vain(error)
+            raise
+        spoke = self.catalogue.profiles[completion.answered_by or member]
+        took_s = asyncio.get_running_loop().time() - began_at
+        self._metrics.asked(completion, spoke.name, cost_usd(completion.usage, spoke.price), took_s)
+        return completion
+
+    async def _enter(self, at_most_s: float) -> None:
+        """Wait for a turn.
+
+        Raises:
+            LimitReached: too many wait already, or none comes in time.
+        """
+        try:
+            await self._turns.enter(at_most_s)
+        except LimitReached:
+            self._refusals += 1
+            raise
+
+    def counters(self) -> Mapping[str, float]:
+        """The turns' numbers, for export."""
+        return {"running": self._turns.running, "queued": self._turns.queued, "refusals_total": self._refusals}
 
     async def _ask(self, member: str, chat: ChatRequest, emit: Emit | None) -> Completion:
         call = Call(member, chat.request, timeout_s=MEMBER_TIMEOUT_S)
-        await self._turns.enter(MEMBER_TIMEOUT_S)
+        await self._enter(MEMBER_TIMEOUT_S)
         try:
             async with asyncio.timeout(MEMBER_TIMEOUT_S):
                 completion = await self._members[member].ask(call, emit)

@@ -45,6 +45,13 @@ TRACES_METRICS: Mapping[str, str] = {
 }
 """The same of recording requests."""
 
+JUDGE_METRICS: Mapping[str, str] = {
+    "running": "requests under way",
+    "queued": "requests that wait for their turn",
+    "refusals_total": "requests that were refused because too many waited",
+}
+"""The same of a judge replica's turns."""
+
 
 @dataclass(frozen=True, slots=True)
 class Family:
@@ -57,6 +64,7 @@ class Family:
 
 MEMBERS = Family(PREFIX, METRICS, "member")
 TRACES = Family(TRACES_PREFIX, TRACES_METRICS, None)
+JUDGE = Family("fusion_judge_", JUDGE_METRICS, None)
 
 
 class Exporter:

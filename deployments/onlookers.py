@@ -49,9 +49,10 @@ class Onlookers:
         tracing = self._tracing
         return {name: Traced(member, tracing, profiles) for name, member in members.items()}
 
-    def attend(self, task: Task, chat: ChatRequest, started_at: float) -> Attendance:
-        """Look at one request from here on. `started_at` is its arrival, on the event loop's clock."""
-        return Attendance(self._recorder, self._tracing, task, chat, started_at)
+    def attend(self, task: Task, chat: ChatRequest, account: Account, started_at: float) -> Attendance:
+        """Look at one request from here on. `account` is kept of its calls; `started_at` is its arrival, on the event
+        loop's clock."""
+        return Attendance(self._recorder, self._tracing, task, chat, account, started_at)
 
     @contextmanager
     def in_clients_trace(self) -> Generator[None]:
@@ -74,7 +75,13 @@ class Attendance:
     """Looks at one request, whatever becomes of it: use it as a context around the request."""
 
     def __init__(
-        self, recorder: Recorder | None, tracing: Tracing | None, task: Task, chat: ChatRequest, started_at: float
+        self,
+        recorder: Recorder | None,
+        tracing: Tracing | None,
+        task: Task,
+        chat: ChatRequest,
+        account: Account,
+        started_at: float,
     ) -> None:
         self._recorder = recorder
         self._tracing = tracing
@@ -82,13 +89,14 @@ class Attendance:
         self._chat = chat
         self._started_at = started_at
         self._id = _request_id()
-        self._account = Account()
+        self._account = account
         self._spans: RequestSpans | None = None
         self._fused: Fused | None = None
 
     @property
     def observers(self) -> Sequence[Observer]:
-        return (self._account,) if self._spans is None else (self._account, self._spans)
+        """Who is to be told of the request's events, besides the account."""
+        return () if self._spans is None else (self._spans,)
 
     def answered(self, fused: Fused) -> None:
         """The request has this result."""
