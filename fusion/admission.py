@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fusion.assembly import LeftOut
 from fusion.errors import InvalidRequest
 from fusion.json_values import BadSchema, NotJson, checker, follows, read_json
+from fusion.tool_terms import makes_wanted_call, wants_call
 from fusion.values import Candidate, Request
 
 
@@ -29,14 +30,19 @@ def check_schema(request: Request) -> None:
 def admitted(request: Request, candidates: Sequence[Candidate]) -> tuple[list[Candidate], tuple[LeftOut, ...]]:
     """The candidates whose answers follow the request's schema, in the order given, and the others with what is wrong.
 
-    A request without a schema admits all. A candidate that calls tools has no answer yet that a schema is for.
+    A request without a schema admits all. A candidate that calls tools has no answer yet that a schema is for. Where
+    the request demands a call, candidates without it are out as long as another makes it.
     """
+    callers = list(candidates)
+    if wants_call(request):
+        callers = [each for each in candidates if each.completion and makes_wanted_call(each.completion, request)]
+        callers = callers or list(candidates)
+    left_out = [LeftOut(each.member, "missing_call") for each in candidates if each not in callers]
     if request.response_schema is None:
-        return list(candidates), ()
+        return callers, tuple(left_out)
     validator = checker(request.response_schema.schema)
     valid: list[Candidate] = []
-    left_out: list[LeftOut] = []
-    for candidate in candidates:
+    for candidate in callers:
         try:
             is_valid = follows(validator, read_json(answer_in(candidate)))
             reason = "breaks_schema"

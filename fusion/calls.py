@@ -23,6 +23,7 @@ from fusion.ledger import Ledger
 from fusion.member import Emit, Member
 from fusion.preset import Pool
 from fusion.round import Answered, Event, Failed
+from fusion.tool_terms import without_forbidden_calls
 from fusion.values import Call, Candidate, Completion
 
 LOSERS_WAIT_S = 0.5
@@ -61,7 +62,7 @@ class Calls:
         """What a call came to, `by` the pool's member of that name unless another way to it is given. A member can end
         it in any way; only cancellation goes through."""
         try:
-            return _checked(await (by or self.pool.members[call.member]).ask(call, emit), call.member)
+            return _checked(await (by or self.pool.members[call.member]).ask(call, emit), call)
         except MemberError as error:
             return error
         except Exception as error:
@@ -128,11 +129,14 @@ def cancelled_itself(member: str) -> MemberError:
     return MemberUnavailable("the call was cancelled by the member itself", member=member)
 
 
-def _checked(reply: object, member: str) -> Completion:
+def _checked(reply: object, call: Call) -> Completion:
+    """The reply as a completion that says something, without calls where the request forbids them."""
     if not isinstance(reply, Completion):
-        raise MalformedReply(f"a {type(reply).__name__} instead of a completion", member=member)
-    if not reply.text.strip() and not reply.tool_calls:
-        empty = EmptyCompletion("neither text nor tool calls", member=member)
+        raise MalformedReply(f"a {type(reply).__name__} instead of a completion", member=call.member)
+    completion = without_forbidden_calls(reply, call.request)
+    if not completion.text.strip() and not completion.tool_calls:
+        what = "tool calls alone, though tool_choice is none" if reply.tool_calls else "neither text nor tool calls"
+        empty = EmptyCompletion(what, member=call.member)
         empty.usage = reply.usage
         raise empty
-    return reply
+    return completion

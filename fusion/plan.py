@@ -16,6 +16,7 @@ from fusion.assembly import Assembly
 from fusion.errors import MemberError, NoQuorum
 from fusion.preset import Task
 from fusion.round import Settled
+from fusion.tool_terms import broken_terms, makes_wanted_call, wants_call
 from fusion.untrusted import Suspicion
 from fusion.values import Agreement, Candidate, Completion, NoHarm, Request, Verdict
 
@@ -149,6 +150,8 @@ def settled_by_agreement(task: Task, quorum: int | None = None) -> Settled:
 
     def settled(candidates: Sequence[Candidate], running: int) -> bool:
         valid, _ = admitted(task.request, candidates)
+        if wants_call(task.request) and not all(_calls(candidate, task.request) for candidate in valid):
+            return False
         found = agreement(valid, preset.agreement, enough, running)
         return found is not None and found.agreed
 
@@ -169,6 +172,19 @@ def ask_judges(
     outcomes = yield AskJudges(tuple(asks), jurors, grace)
     assert isinstance(outcomes, tuple)
     return outcomes
+
+
+def _calls(candidate: Candidate, request: Request) -> bool:
+    return candidate.completion is not None and makes_wanted_call(candidate.completion, request)
+
+
+def told_of_broken_terms(task: Task, plan: Plan) -> Plan:
+    """The plan, with what its answer breaks of the request's terms for tool calls in `degraded`."""
+    decision = yield from plan
+    broken = broken_terms(decision.completion, task.request)
+    if broken is None:
+        return decision
+    return replace(decision, degraded=f"{decision.degraded}; {broken}" if decision.degraded else broken)
 
 
 def _outcome(candidate: Candidate) -> str:

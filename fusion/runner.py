@@ -15,7 +15,18 @@ from fusion.errors import JudgeInterrupted, MemberError, MemberTimeout
 from fusion.experience import Experience
 from fusion.member import Emit
 from fusion.modes import MODES
-from fusion.plan import Ahead, AskJudge, AskJudges, Convene, Decision, Outcome, Reply, RoundResult, Step
+from fusion.plan import (
+    Ahead,
+    AskJudge,
+    AskJudges,
+    Convene,
+    Decision,
+    Outcome,
+    Reply,
+    RoundResult,
+    Step,
+    told_of_broken_terms,
+)
 from fusion.prefill import Prefill
 from fusion.preset import SKIPS, Pool, Task
 from fusion.progress import (
@@ -121,7 +132,7 @@ class _Run:
         return self.started_at + self.task.preset.policy.deadline_s
 
     async def run(self) -> Fused:
-        plan = MODES[self.task.preset.mode](self.task)
+        plan = told_of_broken_terms(self.task, MODES[self.task.preset.mode](self.task))
         try:
             step = next(plan)
             while True:

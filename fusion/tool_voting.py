@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
 from fusion.assembly import ToolVote, VotedCall
-from fusion.json_values import BadSchema, NotJson, canonical, checker, follows, read_json
+from fusion.json_values import canonical, read_json
+from fusion.tool_terms import is_possible, makes_wanted_call, wants_call
 from fusion.values import Candidate, Completion, Request, ToolCall
 
 T = TypeVar("T")
@@ -79,18 +80,11 @@ def _readable(candidate: Candidate, request: Request) -> tuple[Call, ...]:
     """The candidate's calls, none when one of them cannot be made."""
     completion = candidate.completion
     assert completion is not None
-    tools = {tool.name: tool for tool in request.tools}
+    if not all(is_possible(made, request) for made in completion.tool_calls):
+        return ()
     calls: list[Call] = []
     for made in completion.tool_calls:
-        try:
-            arguments = read_json(made.arguments or "{}")
-            schema = checker((tools[made.name].parameters if made.name in tools else None) or {"type": "object"})
-        except (NotJson, BadSchema):
-            return ()
-        known = made.name in tools or not tools
-        if not known or not isinstance(arguments, dict) or not follows(schema, arguments):
-            return ()
-        named = cast("dict[str, Any]", arguments)
+        named = cast("dict[str, Any]", read_json(made.arguments or "{}"))
         calls.append(Call(made, {name: canonical(value) for name, value in named.items()}))
     return tuple(calls)
 
@@ -107,10 +101,10 @@ def _is_allowed(turn: Turn, request: Request) -> bool:
     choice = request.tool_choice or "auto"
     if choice == "none":
         return not made
-    _, named, function = choice.partition("function:")
-    if named:
-        return bool(made) and all(call.name == function for call in made)
-    return (bool(made) or choice != "required") and (len(made) < 2 or request.parallel_tool_calls is not False)
+    assert turn.candidate.completion is not None
+    if wants_call(request) and not makes_wanted_call(turn.candidate.completion, request):
+        return False
+    return len(made) < 2 or request.parallel_tool_calls is not False
 
 
 def _winners(turns: Sequence[Turn], key: Callable[[Turn], object]) -> list[Turn]:

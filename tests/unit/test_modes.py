@@ -26,7 +26,7 @@ from fusion.plan import AskJudge
 from fusion.preset import AgreementPolicy
 from fusion.runner import fuse
 from fusion.testing import Answer, Behaviour, CutOff, Fail, Hang, Reply, Rubbish, ScriptedMember
-from fusion.values import Call, Completion, Delta, JsonSchema, Message, Mode, Request, Sampling, ToolCall, Usage
+from fusion.values import Call, Completion, Delta, JsonSchema, Message, Mode, Request, Sampling, Tool, ToolCall, Usage
 from tests.panels import QUESTION, Recorder, favouring, fused, profile, scene, shown_answers
 
 WEATHER = ToolCall("call_1", "weather", '{"city":  "Oslo"}')
@@ -470,6 +470,57 @@ async def test_where_most_answer_in_words_those_words_are_merged() -> None:
     assert sorted(shown_answers(judge.calls[0]).values()) == ["five", "four"]
     assert result.assembly is not None
     assert result.assembly.tool_vote == ToolVote("text", ("ada", "bob"), ("cyd",))
+
+
+FORBIDDEN = replace(QUESTION, tools=(Tool("weather"),), tool_choice="none")
+REQUIRED = replace(FORBIDDEN, tool_choice="required")
+NAMED = replace(FORBIDDEN, tool_choice="function:weather")
+CALLING = Answer("", (WEATHER,), finish_reason="tool_calls")
+EVERY_MODE: list[Mode] = ["best-of", "merge", "debate", "auto"]
+
+
+@pytest.mark.parametrize("mode", EVERY_MODE)
+async def test_calls_that_are_forbidden_do_not_come_back(mode: Mode) -> None:
+    members = {name: ScriptedMember(CALLING) for name in ("ada", "bob", "cyd")}
+    with pytest.raises(NoQuorum) as raised:
+        await fused({**members, "judge": ScriptedMember()}, mode, request=FORBIDDEN)
+    assert {candidate.error.code for candidate in raised.value.candidates if candidate.error} == {"empty_completion"}
+
+
+@pytest.mark.parametrize("mode", EVERY_MODE)
+async def test_words_beside_forbidden_calls_are_the_answer(mode: Mode) -> None:
+    both = Answer("It rains.", (WEATHER,), finish_reason="tool_calls")
+    members = {name: ScriptedMember(both) for name in ("ada", "bob", "cyd")}
+    result = await fused({**members, "judge": ScriptedMember(Answer("It rains."))}, mode, request=FORBIDDEN)
+    assert result.completion.text == "It rains."
+    assert result.completion.tool_calls == ()
+    assert result.completion.finish_reason == "stop"
+
+
+@pytest.mark.parametrize("mode", EVERY_MODE)
+@pytest.mark.parametrize("request_", [REQUIRED, NAMED], ids=["required", "named"])
+async def test_a_missing_call_is_told(mode: Mode, request_: Request) -> None:
+    members = panel(ada="four", bob="four", cyd="four")
+    result = await fused({**members, "judge": ScriptedMember(Answer("four"))}, mode, request=request_)
+    assert result.completion.text == "four"
+    assert result.degraded is not None
+    assert "missing_call: " in result.degraded
+
+
+@pytest.mark.parametrize("mode", EVERY_MODE)
+async def test_a_single_candidate_is_held_to_the_terms_too(mode: Mode) -> None:
+    impossible = Answer("", (ToolCall("1", "no_such", "{}"),), finish_reason="tool_calls")
+    result = await fused({"ada": ScriptedMember(impossible), "judge": ScriptedMember()}, mode, request=REQUIRED)
+    assert result.degraded is not None
+    assert result.degraded.startswith("invalid_call: ")
+
+
+@pytest.mark.parametrize("mode", EVERY_MODE)
+async def test_who_makes_the_wanted_call_goes_before_those_who_agree_in_words(mode: Mode) -> None:
+    members = {**panel(ada="four", bob="four"), "cyd": ScriptedMember(CALLING)}
+    result = await fused({**members, "judge": ScriptedMember()}, mode, quorum=3, request=REQUIRED)
+    assert result.completion.tool_calls == (WEATHER,)
+    assert result.degraded is None or "missing_call" not in result.degraded
 
 
 # --- JSON -------------------------------------------------------------------------------------------------------------
