@@ -18,7 +18,7 @@ CONFIG_PORT = $(if $(CONFIG),$(shell grep -oE '\bport: *[0-9]+' $(CONFIG) 2>/dev
 TORCH_CPU := $(shell sed -n 's/^\(torch==.*\)/\1/p' requirements/cpu.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check autoscale chaos soak bench bench-fusing in-flight simulate format k8s lock clean free-port .venv
+.PHONY: help serve test check autoscale chaos soak bench bench-fusing in-flight simulate format k8s dashboards lock clean free-port .venv
 
 help: ## What can be made
 	@sed -n 's/^\([a-z.-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -92,6 +92,9 @@ k8s: $(STAMP) ## Render every overlay's application from its configuration
 	@for folder in k8s/overlays/*/; do \
 	  $(BIN)/fusion k8s render -c $${folder}fusion.yaml > $${folder}application.tmp || { rm -f $${folder}application.tmp; exit 1; }; \
 	  mv $${folder}application.tmp $${folder}application.yaml; done
+
+dashboards: $(STAMP) ## Render Grafana's dashboards and the alerts into k8s/components/monitoring
+	$(BIN)/fusion grafana render -o k8s/components/monitoring
 
 lock: ## Resolve all versions anew and write requirements/
 	sh requirements/lock.sh $(PYTHON) $(TORCH_INDEX)

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.tree import Tree
 
-from cluster import rejudge_cli, traces_cli
+from cluster import grafana_cli, rejudge_cli, traces_cli
 from cluster.config import ClusterConfig
 from cluster.config_file import ConfigError, check_carriable, check_secrets, load, named
 from cluster.kubernetes import RAY_SERVICE, ray_service_patch
@@ -32,6 +32,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 port in use, 128 + n ended by signal n.",
 )
 app.add_typer(traces_cli.app, name="traces")
+app.add_typer(grafana_cli.app, name="grafana")
 app.command(epilog="Example: fusion rejudge --traces traces -c my.yaml --judge claude --mode best-of")(
     rejudge_cli.rejudge
 )

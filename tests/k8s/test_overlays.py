@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -22,13 +23,14 @@ from ray.serve.schema import ServeDeploySchema
 from cluster.app import APP_NAME, application, build
 from cluster.config import ClusterConfig, VllmBackendConfig
 from cluster.config_file import load
+from cluster.grafana.manifests import DASHBOARDS, files
 from cluster.kubernetes import ray_service_patch
 from cluster.plan import plan
 from cluster.starting import environment
 from tests.k8s.conftest import ROOT, Manifest, pods
 
 KUBERNETES = "1.32"
-WITHOUT_SCHEMA = {"PodMonitor"}  # the Prometheus operator's
+WITHOUT_SCHEMA = {"PodMonitor", "PrometheusRule"}  # the Prometheus operator's
 BY_HAND = re.compile(r"kubectl create secret generic (\S+)")
 MADE_BY_HAND = set(BY_HAND.findall((ROOT / "docs" / "operations.md").read_text()))
 DIALECT = jsonschema.Draft202012Validator
@@ -130,7 +132,8 @@ def test_every_selector_finds_its_pods(objects: list[Manifest], service: Manifes
         if each["kind"] in ("Deployment", "StatefulSet")
     ]
     for each in objects:
-        selector = each["spec"].get("podSelector") or each["spec"].get("selector")
+        spec = each.get("spec", {})
+        selector = spec.get("podSelector") or spec.get("selector")
         if selector:
             wanted = selector.get("matchLabels", selector)
             assert any(wanted.items() <= found.items() for found in labels), each["metadata"]["name"]
@@ -199,6 +202,24 @@ def test_workers_have_what_a_plan_says_that_a_replica_takes(overlay: Path, servi
         assert hosts * int(requests.get("nvidia.com/gpu", 0)) >= needs.gpus
         assert hosts * float(requests["cpu"]) >= needs.cpus
         assert hosts * int(requests["memory"].removesuffix("Gi")) >= needs.memory_gib
+
+
+def test_dashboards_and_alerts_are_those_of_the_code() -> None:
+    folder = ROOT / "k8s" / "components" / "monitoring"
+    by_hand = {"kustomization.yaml", "network-policy.yaml", "pod-monitor.yaml"}
+    rendered = {path.name: path.read_text() for path in folder.glob("*.yaml") if path.name not in by_hand}
+    assert rendered == files(), "run: make dashboards"
+    listed = set(yaml.safe_load((folder / "kustomization.yaml").read_text())["resources"])
+    assert listed == {*rendered, *by_hand} - {"kustomization.yaml"}
+
+
+def test_dashboards_are_where_a_sidecar_looks(overlay: Path, objects: list[Manifest]) -> None:
+    found = [each for each in objects if each["metadata"].get("labels", {}).get("grafana_dashboard") == "1"]
+    assert len(found) == (0 if overlay.name == "cpu-demo" else len(DASHBOARDS))
+    for each in found:
+        ((name, text),) = each["data"].items()
+        assert each["kind"] == "ConfigMap"
+        assert f"{json.loads(text)['uid']}.json" == name
 
 
 @pytest.mark.parametrize("name", ["redis", "monitoring"])
