@@ -29,7 +29,7 @@ serve: free-port $(STAMP) ## Serve, in the foreground: make serve [PORT=8123] [H
 .venv: $(STAMP) ## Install everything into .venv, with pinned versions
 
 test: check ## Everything that is checked
-	$(BIN)/pytest -n auto tests/remote tests/faults tests/k8s
+	$(BIN)/pytest -n auto tests/remote tests/faults tests/grafana tests/k8s
 	$(BIN)/pytest tests/serve
 	$(BIN)/pytest tests/benchmarks tests/scaling tests/chaos
 	$(BIN)/pytest tests/vllm

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
 
+from cluster.observability import ObservabilityConfig
 from cluster.trace_config import TracesConfig, TracingConfig, provider_of
 from deployments.backups import Backup
 from deployments.catalogue import OPENROUTER_FUSION
@@ -356,6 +357,7 @@ class ClusterConfig(_Model):
     server: ServerConfig = ServerConfig()
     judge: JudgeConfig = JudgeConfig()
     traces: TracesConfig | None = None
+    observability: ObservabilityConfig = ObservabilityConfig()
     tracing: TracingConfig | None = None
 
     @property

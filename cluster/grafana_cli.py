@@ -2,21 +2,128 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+from rich.console import Console
+
+from cluster.config_file import ConfigError, load, named
+
+if TYPE_CHECKING:
+    from cluster.grafana.pushing import Change, Wanted
+
+EXIT_FAILED = 1
+EXIT_BAD_USAGE = 2
+MOST_DETAILS = 12
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     help="Dashboards and alert rules: [bold]push[/bold], [bold]diff[/bold], [bold]render[/bold].",
 )
+_out = Console(highlight=False, emoji=False, soft_wrap=True)
+_aside = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+
+Url = Annotated[str, typer.Option(metavar="URL", help="Where Grafana is, such as http://grafana:3000.")]
+TokenEnv = Annotated[
+    str, typer.Option(metavar="NAME", help="Environment variable that holds a service account's token.")
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", metavar="FILE", help="Configuration whose observability is meant."),
+]
+Prometheus = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="Where Grafana finds Prometheus, instead of observability.prometheus_host."),
+]
+DataSource = Annotated[
+    str | None, typer.Option("--datasource", metavar="UID", help="A data source that is there, instead of one of ours.")
+]
 
 
 @app.callback()
 def options() -> None:
     """Dashboards and alert rules of Grafana, which are code here."""
+
+
+@app.command(epilog="Example: fusion grafana push -c my.yaml --url http://grafana:3000 --token-env GRAFANA_TOKEN")
+def push(
+    url: Url,
+    token_env: TokenEnv = "GRAFANA_TOKEN",
+    config: ConfigFile = None,
+    prometheus: Prometheus = None,
+    datasource: DataSource = None,
+    force: Annotated[bool, typer.Option("--force", help="Also overwrite what was edited by hand.")] = False,
+) -> None:
+    """Make the folder, the data source, the dashboards and the alert rules in a Grafana, or bring them up to date.
+
+    Safe to repeat. What was edited by hand is left alone and named, unless [bold]--force[/bold] is given; the exit code
+    is 1 then, as it is when Grafana refuses anything.
+    """
+    from cluster.grafana.connection import GrafanaUnusable, connect, translated
+    from cluster.grafana.pushing import changes
+
+    wanted = _wanted(config, prometheus, datasource)
+    done: list[str] = []
+    left, at = 0, ""
+    try:
+        api = connect(url, _token(token_env))
+        with translated(url):
+            found = [*changes(api, wanted)]
+        for change in found:
+            meant = change.forced() if force else change
+            if meant.action in ("create", "update"):
+                at = f"{change.what}: "
+                with translated(url):
+                    meant.do()
+                done.append(f"{'made' if meant.action == 'create' else 'brought up to date'}: {change.what}")
+                _out.print(done[-1], markup=False)
+            elif meant.action == "leave":
+                left += 1
+                _aside.print(f"left alone: {_reason(change)}", style="yellow", markup=False)
+    except GrafanaUnusable as error:
+        _fail(f"{at}{error}\n{_so_far(done)}")
+    if left:
+        raise typer.Exit(EXIT_FAILED)
+    if not done:
+        _out.print("nothing to do: all is as it should be")
+
+
+@app.command(epilog="Example: fusion grafana diff --url http://grafana:3000")
+def diff(
+    url: Url,
+    token_env: TokenEnv = "GRAFANA_TOKEN",
+    config: ConfigFile = None,
+    prometheus: Prometheus = None,
+    datasource: DataSource = None,
+) -> None:
+    """Show what a push would change. Nothing is changed.
+
+    The exit code is that of [bold]diff[/bold]: 0 when nothing differs, 1 when something does, 2 when that cannot be said.
+    """
+    from cluster.grafana.connection import GrafanaUnusable, connect, translated
+    from cluster.grafana.pushing import changes
+
+    wanted = _wanted(config, prometheus, datasource)
+    try:
+        api = connect(url, _token(token_env))
+        with translated(url):
+            found = [change for change in changes(api, wanted) if change.action != "keep"]
+    except GrafanaUnusable as error:
+        _fail(str(error), EXIT_BAD_USAGE)
+    words = {"create": "would be made", "update": "would be brought up to date"}
+    for change in found:
+        text = _reason(change) if change.action == "leave" else change.what
+        _out.print(f"{words.get(change.action, 'would be left alone')}: {text}", markup=False)
+        for detail in change.details[:MOST_DETAILS]:
+            _out.print(f"    {detail}", markup=False)
+        if (more := len(change.details) - MOST_DETAILS) > 0:
+            _out.print(f"    and {more} more")
+    if found:
+        raise typer.Exit(EXIT_FAILED)
+    _out.print("nothing differs")
 
 
 @app.command(epilog="Example: fusion grafana render -o k8s/components/monitoring")
@@ -26,4 +133,49 @@ def render(
     """Write the dashboards as config maps for Grafana's sidecar, and the alerts for the Prometheus operator."""
     from cluster.grafana.manifests import write
 
-    write(output)
+    try:
+        write(output)
+    except OSError as error:
+        _fail(f"{output} cannot be written to: {error.strerror}")
+
+
+def _wanted(config: Path | None, prometheus: str | None, datasource: str | None) -> Wanted:
+    from cluster.grafana.pushing import Wanted
+    from cluster.observability import ObservabilityConfig
+
+    observability = ObservabilityConfig()
+    if config is not None:
+        try:
+            observability = load(named(config)).observability
+        except ConfigError as error:
+            _fail(str(error), EXIT_BAD_USAGE)
+    return Wanted(
+        prometheus_url=prometheus or observability.prometheus_host,
+        data_source_name=observability.prometheus_name,
+        data_source_uid=datasource,
+        objectives=observability.alerts,
+    )
+
+
+def _token(name: str) -> str:
+    token = os.environ.get(name, "").strip()
+    if not token:
+        _fail(
+            f"the environment variable {name} holds no token: make one for a service account in Grafana", EXIT_BAD_USAGE
+        )
+    return token
+
+
+def _reason(change: Change) -> str:
+    return f"{change.what}: {change.why}" + (" (--force overwrites it)" if change.forcible else "")
+
+
+def _so_far(done: list[str]) -> str:
+    if not done:
+        return "Nothing was changed."
+    return "Before that: " + "; ".join(done) + ". The rest was not done; push again once it is mended."
+
+
+def _fail(message: str, code: int = EXIT_FAILED) -> NoReturn:
+    _aside.print(message, style="red", markup=False)
+    raise typer.Exit(code)

@@ -102,6 +102,8 @@ def serve(file: Path, host: str | None, port: int | None, address: str | None, r
 
 
 def _start_ray(config: ClusterConfig, address: str | None, report: Report) -> None:
+    # What the environment says already of Prometheus and Grafana stays.
+    os.environ |= config.observability.environment() | dict(os.environ)
     os.environ |= environment(is_loopback(config.server.host)) | ({} if address is None else joining())
     import ray  # reads the environment when it is imported
 

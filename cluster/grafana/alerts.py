@@ -7,22 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from cluster.grafana.overview import DEGRADED
+from cluster.observability import Objectives
 
 GROUP = "fusion-cluster"
 EVALUATED_EVERY_S = 60
 _EXPRESSION = "__expr__"
 
 Manifest = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Objectives:
-    """What an operator wants to hold: seconds, a share from 0 to 1, waiting requests a judge replica, US dollars."""
-
-    p99_s: float = 60.0
-    degraded_share: float = 0.05
-    queued_per_judge: float = 4.0
-    budget_usd_per_hour: float = 10.0
 
 
 @dataclass(frozen=True)
@@ -135,7 +126,7 @@ def grafana_rule(alert: Alert, folder_uid: str, data_source_uid: str) -> Manifes
             {"refId": "A", "relativeTimeRange": window, "datasourceUid": data_source_uid, "model": query},
             {"refId": "B", "relativeTimeRange": window, "datasourceUid": _EXPRESSION, "model": above},
         ],
-        "for": f"{alert.for_minutes}m",
+        "for": _for(alert),
         "noDataState": "OK",
         "execErrState": "Error",
         "isPaused": False,
@@ -150,7 +141,7 @@ def prometheus_rule(found: tuple[Alert, ...]) -> Manifest:
         {
             "alert": alert.name,
             "expr": f"({alert.expr}) > {alert.above:g}",
-            "for": f"{alert.for_minutes}m",
+            "for": _for(alert),
             "labels": _labels(alert),
             "annotations": _annotations(alert),
         }
@@ -162,6 +153,10 @@ def prometheus_rule(found: tuple[Alert, ...]) -> Manifest:
         "metadata": {"name": "fusion", "labels": {"app.kubernetes.io/name": "fusion-cluster"}},
         "spec": {"groups": [{"name": GROUP, "interval": f"{EVALUATED_EVERY_S}s", "rules": rules}]},
     }
+
+
+def _for(alert: Alert) -> str:
+    return f"{alert.for_minutes}m" if alert.for_minutes else "0s"
 
 
 def _labels(alert: Alert) -> dict[str, str]:

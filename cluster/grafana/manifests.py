@@ -8,10 +8,11 @@ from typing import Any
 
 import yaml
 
-from cluster.grafana.alerts import Objectives, alerts, prometheus_rule
+from cluster.grafana.alerts import alerts, prometheus_rule
 from cluster.grafana.judging import COST, ENGINES, JUDGE
 from cluster.grafana.overview import MEMBERS, OVERVIEW
 from cluster.grafana.panels import Dashboard, model
+from cluster.observability import Objectives
 
 DASHBOARDS: tuple[Dashboard, ...] = (OVERVIEW, MEMBERS, JUDGE, COST, ENGINES)
 FOLDER = "Fusion Cluster"
