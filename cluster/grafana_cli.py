@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 EXIT_FAILED = 1
 EXIT_BAD_USAGE = 2
 MOST_DETAILS = 12
+TOKEN_VARIABLE = "GRAFANA_TOKEN"  # noqa: S105
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -51,7 +52,7 @@ def options() -> None:
 @app.command(epilog="Example: fusion grafana push -c my.yaml --url http://grafana:3000 --token-env GRAFANA_TOKEN")
 def push(
     url: Url,
-    token_env: TokenEnv = "GRAFANA_TOKEN",
+    token_env: TokenEnv = TOKEN_VARIABLE,
     config: ConfigFile = None,
     prometheus: Prometheus = None,
     datasource: DataSource = None,
@@ -94,14 +95,14 @@ def push(
 @app.command(epilog="Example: fusion grafana diff --url http://grafana:3000")
 def diff(
     url: Url,
-    token_env: TokenEnv = "GRAFANA_TOKEN",
+    token_env: TokenEnv = TOKEN_VARIABLE,
     config: ConfigFile = None,
     prometheus: Prometheus = None,
     datasource: DataSource = None,
 ) -> None:
     """Show what a push would change. Nothing is changed.
 
-    The exit code is that of [bold]diff[/bold]: 0 when nothing differs, 1 when something does, 2 when that cannot be said.
+    The exit code is that of [bold]diff[/bold]: 0 when nothing differs, 1 when something does, 2 when nobody can say.
     """
     from cluster.grafana.connection import GrafanaUnusable, connect, translated
     from cluster.grafana.pushing import changes
