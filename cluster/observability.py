@@ -22,8 +22,8 @@ class Objectives(_Model):
 
 
 class ObservabilityConfig(_Model):
-    """Where Prometheus and Grafana are. Ray's dashboard asks at `grafana_host` whether Grafana is there; browsers load its
-    panels from `grafana_iframe_host`."""
+    """Where Prometheus and Grafana are. Ray's dashboard asks at `grafana_host` whether Grafana is there; browsers load
+    its panels from `grafana_iframe_host`."""
 
     grafana_host: str | None = None
     grafana_iframe_host: str | None = None
@@ -44,8 +44,8 @@ class ObservabilityConfig(_Model):
         return url.rstrip("/")
 
     def environment(self) -> dict[str, str]:
-        """What Ray's dashboard reads when it starts, of what is configured: Ray has defaults for the rest. Where there is
-        a Grafana, our dashboards are embedded in the place of Ray's own of Serve."""
+        """What Ray's dashboard reads when it starts, of what is configured: Ray has defaults for the rest. Where there
+        is a Grafana, our dashboards are embedded in the place of Ray's own of Serve."""
         given = self.model_fields_set
         found: dict[str, str] = {}
         if "prometheus_host" in given:

@@ -45,7 +45,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Change:
-    """One thing in Grafana. `leave` is one that is not touched, for `why`; `forcible` when force may do it after all."""
+    """One thing in Grafana. `leave` is one that is not touched, for `why`; `forcible` when force may do it still."""
 
     what: str
     action: Action

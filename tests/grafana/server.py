@@ -1,5 +1,5 @@
-"""A Grafana as its HTTP API is documented, for as much of it as is used here: strict about paths, methods, bodies, tokens
-and versions, and with what makes it refuse. It keeps everything in memory, and what it was asked.
+"""A Grafana as its HTTP API is documented, for as much of it as is used here: strict about paths, methods, bodies,
+tokens and versions, and with what makes it refuse. It keeps everything in memory, and what it was asked.
 
 - https://grafana.com/docs/grafana/latest/developers/http_api/dashboard/ and dashboard_versions/
 - .../folder/, .../data_source/, .../alerting_provisioning/, .../other/#health-api
