@@ -70,6 +70,10 @@ def serve(
     address: Annotated[
         str | None, typer.Option(help="A running Ray cluster to deploy to; one is started if not given.")
     ] = None,
+    metrics: Annotated[
+        bool, typer.Option("--metrics", help="Also start the Prometheus on PATH, for this machine alone.")
+    ] = False,
+    metrics_port: Annotated[int, typer.Option(min=1, max=65535, help="Where that Prometheus listens.")] = 9090,
 ) -> None:
     """Serve a configuration, in the foreground.
 
@@ -78,16 +82,22 @@ def serve(
     """
     from cluster.lifecycle import PortInUse
     from cluster.lifecycle import serve as serve_until_signal
+    from cluster.prometheus import PrometheusMissing
     from cluster.smollm2 import ModelUnavailable
     from cluster.starting import StartFailed
 
     try:
-        signum = serve_until_signal(named(config), host, port, address, _report)
+        if metrics and address is not None:
+            _fail(
+                "--metrics is for a Ray that serve starts; the cluster at --address has its own Prometheus",
+                EXIT_BAD_CONFIG,
+            )
+        signum = serve_until_signal(named(config), host, port, address, _report, metrics_port if metrics else None)
     except ConfigError as error:
         _fail(str(error), EXIT_BAD_CONFIG)
     except PortInUse as error:
         _fail(str(error), EXIT_PORT_IN_USE)
-    except (StartFailed, ModelUnavailable) as error:
+    except (StartFailed, ModelUnavailable, PrometheusMissing) as error:
         _fail(str(error), EXIT_FAILED)
     else:
         raise typer.Exit(128 + signum)

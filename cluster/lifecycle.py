@@ -21,6 +21,7 @@ from typing import Any
 
 import httpx
 
+from cluster import prometheus
 from cluster.config import ClusterConfig, VllmBackendConfig, is_loopback
 from cluster.config_file import check_secrets, load
 from cluster.processes import mark_run, sweep, watch_run
@@ -56,7 +57,14 @@ class Stopped(BaseException):
         self.signum = signum
 
 
-def serve(file: Path, host: str | None, port: int | None, address: str | None, report: Report) -> int:
+def serve(
+    file: Path,
+    host: str | None,
+    port: int | None,
+    address: str | None,
+    report: Report,
+    metrics_port: int | None = None,
+) -> int:
     """Serve a configuration in the foreground until a signal comes. Returns that signal's number.
 
     Args:
@@ -65,8 +73,11 @@ def serve(file: Path, host: str | None, port: int | None, address: str | None, r
         port: instead of the configuration's.
         address: of a running Ray cluster to use; None starts one on this machine.
         report: told what is being done, a line at a time.
+        metrics_port: where a Prometheus listens that is started for the service, on the loopback address; None starts
+            none.
 
     Raises:
+        PrometheusMissing: one is wanted, and there is none; nothing was started.
         ConfigError: the configuration cannot be used; nothing was started.
         PortInUse: nothing was started.
         ModelUnavailable: the embedded model cannot be had; nothing was started.
@@ -78,6 +89,11 @@ def serve(file: Path, host: str | None, port: int | None, address: str | None, r
             config = with_server(load(file), host, port)
             check_secrets(file, config, os.environ)
             _check_port(config.server.host, config.server.port)
+            binary: str | None = None
+            if metrics_port is not None:
+                binary = prometheus.find()
+                _check_port("127.0.0.1", metrics_port, "--metrics-port")
+                os.environ.setdefault("RAY_PROMETHEUS_HOST", f"http://127.0.0.1:{metrics_port}")
             folders = prepare_models(config, report)
             mark = mark_run()
             watchdog = watch_run(mark)
@@ -87,6 +103,11 @@ def serve(file: Path, host: str | None, port: int | None, address: str | None, r
             )
             ray_started.result()
             _raise_on_signals()  # Ray has put handlers of its own in their place
+            if binary is not None and metrics_port is not None:
+                session = _session()
+                prometheus.start(binary, session, metrics_port)
+                report(f"Prometheus: http://127.0.0.1:{metrics_port}")
+                report(f"it runs as: {' '.join(prometheus.command(binary, session, metrics_port))}")
             deployed.result()
             watchdog.wait()  # it outlives this process, so this ends with a signal
         except Stopped as stopped:
@@ -169,7 +190,14 @@ def _first_answer(config: ClusterConfig) -> float:
     return time.monotonic() - started
 
 
-def _check_port(host: str, port: int) -> None:
+def _session() -> Path:
+    from ray._private import worker
+
+    node: Any = worker._global_node  # pyright: ignore[reportPrivateUsage]
+    return Path(node.get_session_dir_path())
+
+
+def _check_port(host: str, port: int, option: str = "--port") -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -177,7 +205,7 @@ def _check_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise PortInUse(
-                f"cannot listen on {host}:{port}: {error.strerror}. Choose another port with --port"
+                f"cannot listen on {host}:{port}: {error.strerror}. Choose another port with {option}"
             ) from None
 
 

@@ -1,0 +1,87 @@
+"""A Prometheus beside the service, for `fusion serve --metrics`: the real one, with the scrape configuration that Ray
+writes for each of its sessions. It follows Ray's nodes as they come and go."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import httpx
+
+from cluster.starting import StartFailed
+
+START_TIMEOUT_S = 30.0
+INSTALL = (
+    "install it (Debian, Ubuntu: apt-get install prometheus; else https://prometheus.io/download) "
+    "or leave --metrics out"
+)
+
+
+class PrometheusMissing(Exception):
+    """There is no `prometheus` to start."""
+
+
+def find() -> str:
+    """The path of the `prometheus` that is on PATH.
+
+    Raises:
+        PrometheusMissing: there is none.
+    """
+    found = shutil.which("prometheus")
+    if found is None:
+        raise PrometheusMissing(f"--metrics needs prometheus, which is not on PATH: {INSTALL}")
+    return found
+
+
+def command(binary: str, session: Path, port: int) -> list[str]:
+    """What starts Prometheus on the loopback address for a session of Ray, whose folder this is. What it stores goes
+    into that folder too."""
+    return [
+        binary,
+        f"--config.file={session / 'metrics/prometheus/prometheus.yml'}",
+        f"--storage.tsdb.path={session / 'metrics/prometheus/data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+
+
+def start(binary: str, session: Path, port: int) -> subprocess.Popen[bytes]:
+    """Start Prometheus and wait until it answers queries. It ends with the run, like everything that carries its mark.
+
+    Raises:
+        StartFailed: Ray wrote no scrape configuration, or Prometheus ended or is not ready in time.
+    """
+    configuration = session / "metrics/prometheus/prometheus.yml"
+    log = session / "logs/prometheus.log"
+    ends_at = time.monotonic() + START_TIMEOUT_S
+    while not configuration.is_file():
+        if time.monotonic() > ends_at:
+            raise StartFailed(f"Ray wrote no scrape configuration for Prometheus: {configuration} is not there")
+        time.sleep(0.1)
+    with log.open("wb") as written:
+        process = subprocess.Popen(  # noqa: S603
+            command(binary, session, port),
+            stdin=subprocess.DEVNULL,
+            stdout=written,
+            stderr=written,
+            env=dict(os.environ),
+        )
+    with httpx.Client(trust_env=False, timeout=2) as client:
+        while time.monotonic() < ends_at:
+            if process.poll() is not None:
+                raise StartFailed(f"Prometheus ended with {process.returncode}: {_last_line(log)} ({log} has more)")
+            try:
+                if client.get(f"http://127.0.0.1:{port}/-/ready").status_code == httpx.codes.OK:
+                    return process
+            except httpx.HTTPError:
+                pass
+            time.sleep(0.1)
+    process.kill()
+    process.wait()
+    raise StartFailed(f"Prometheus is not ready after {START_TIMEOUT_S:.0f} s ({log} has more)")
+
+
+def _last_line(log: Path) -> str:
+    return log.read_text(errors="replace").strip().rpartition("\n")[2]
