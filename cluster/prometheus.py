@@ -73,7 +73,7 @@ def start(binary: str, session: Path, port: int) -> subprocess.Popen[bytes]:
             if process.poll() is not None:
                 raise StartFailed(f"Prometheus ended with {process.returncode}: {_last_line(log)} ({log} has more)")
             try:
-                if client.get(f"http://127.0.0.1:{port}/-/ready").status_code == httpx.codes.OK:
+                if client.get(f"http://127.0.0.1:{port}/-/ready").status_code == 200:
                     return process
             except httpx.HTTPError:
                 pass

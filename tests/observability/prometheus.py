@@ -32,7 +32,7 @@ class Prometheus:
         return result if reply["data"]["resultType"] == "vector" else [{"metric": {}, "value": result}]
 
     def ask_until_data(self, expression: str, within_s: float) -> list[dict[str, Any]]:
-        """The same, asked again until there is data or the time is over: it is there after Ray's report and a scrape."""
+        """The same, asked again until there is data, after a report of Ray and a scrape, or the time is over."""
         ends_at = time.monotonic() + within_s
         while not (found := self.ask(expression)) and time.monotonic() < ends_at:
             time.sleep(0.5)
