@@ -13,6 +13,7 @@ from tests.benchmarks import report
 from tests.benchmarks.contenders import CONTENDERS, Contender, NotStarted, running, upstream
 from tests.benchmarks.environments import NotInstalled
 from tests.benchmarks.figures import Run
+from tests.benchmarks.fusing import __main__ as fusing
 from tests.benchmarks.measure import Measured, measure
 from tests.benchmarks.work import WORKS, Work
 
@@ -25,7 +26,7 @@ def bench(
     only: Annotated[list[str] | None, typer.Option(help="Contenders whose name has this in it.")] = None,
     work: Annotated[list[str] | None, typer.Option(help="Works whose name has this in it.")] = None,
 ) -> None:
-    """Measure every contender on the same work."""
+    """Measure every contender on the same work and, with none left out, what fusing itself saves."""
     console = Console(width=None if Console().is_terminal else 160)
     contenders = [each for each in CONTENDERS if not only or any(text in each.name for text in only)]
     works = [each for each in WORKS if not work or any(text in each.name for text in work)]
@@ -45,7 +46,8 @@ def bench(
                     except (NotInstalled, NotStarted) as error:
                         left_out[contender.name] = str(error)
     _tell(console, runs, left_out, out)
-    if left_out or report.unanswered(runs):
+    saves = [] if only or work else fusing.measured(console, out)
+    if left_out or report.unanswered(runs) or not all(figure.holds for figure in saves):
         raise typer.Exit(1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,10 @@ from rich.console import Console
 from tests.benchmarks import in_flight, report
 from tests.benchmarks.contenders import FLOOR, FUSION, Contender, running, upstream
 from tests.benchmarks.figures import ADDED, PER_S, Run, compared, values
+from tests.benchmarks.fusing.__main__ import table_of
+from tests.benchmarks.fusing.agreeing import agreeing
+from tests.benchmarks.fusing.figures import Figure
+from tests.benchmarks.fusing.straggling import SLOW_S, straggling
 from tests.benchmarks.load import is_right
 from tests.benchmarks.measure import measure
 from tests.benchmarks.upstream import fused
@@ -91,3 +96,20 @@ def test_a_wrong_answer_is_told_from_a_right_one() -> None:
     assert not is_right(fused(7, ("a", "c")), 7, 3)
     assert not is_right(fused(8, ("a", "b", "c")), 7, 3)
     assert not is_right("Candidate of a to q=7: …", 7, 2)
+
+
+def test_what_fusing_saves_is_measured(tmp_path: Path) -> None:
+    """Not how much: that is the long run's, on a machine at rest."""
+    figures = asyncio.run(_short_figures())
+    calls = next(figure for figure in figures if figure.unit == "calls")
+    assert (calls.without, calls.with_, calls.holds) == (4, 3, True)
+    adaptive, fixed = figures[2:]
+    assert adaptive.with_ < SLOW_S * 1e3
+    assert fixed.runs == adaptive.runs == 8
+    with (tmp_path / "table").open("w") as file:
+        Console(file=file, width=160).print(table_of(figures))
+    assert "straggler" in (tmp_path / "table").read_text()
+
+
+async def _short_figures() -> list[Figure]:
+    return [*await agreeing(3), *await straggling(8)]

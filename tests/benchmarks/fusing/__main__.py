@@ -18,6 +18,7 @@ from tests.benchmarks.fusing.agreeing import agreeing
 from tests.benchmarks.fusing.figures import Figure
 from tests.benchmarks.fusing.reading_ahead import reading_ahead
 from tests.benchmarks.fusing.straggling import straggling
+from tests.benchmarks.report import machine
 from tests.vllm.engines import Engine
 
 
@@ -46,17 +47,22 @@ def bench(
     engine: Annotated[bool, typer.Option(help="Measure what takes a real engine too.")] = True,
 ) -> None:
     """Measure what agreement, adaptive waiting and reading ahead save."""
+    console = Console(width=None if Console().is_terminal else 160)
+    if not all(figure.holds for figure in measured(console, out, runs, engine=engine)):
+        raise typer.Exit(1)
+
+
+def measured(console: Console, out: Path, runs: int = 5, *, engine: bool = True) -> list[Figure]:
+    """Every figure, told as a table and written as JSON into the folder `out`."""
     figures = [*asyncio.run(agreeing()), *asyncio.run(straggling())]
     if engine:
         with smollm2() as served:
             figures += asyncio.run(reading_ahead(served.member(), served.profiles, runs))
     out.mkdir(parents=True, exist_ok=True)
-    figures_json = [{**asdict(figure), "ratio": figure.ratio} for figure in figures]
-    (out / "bench.json").write_text(json.dumps(figures_json, indent=1), encoding="utf-8")
-    console = Console(width=None if Console().is_terminal else 160)
+    found = {"machine": machine(), "figures": [{**asdict(figure), "ratio": figure.ratio} for figure in figures]}
+    (out / "fusing.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
     console.print(table_of(figures))
-    if not all(figure.holds for figure in figures):
-        raise typer.Exit(1)
+    return figures
 
 
 def table_of(figures: list[Figure]) -> Table:

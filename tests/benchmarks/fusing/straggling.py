@@ -18,27 +18,30 @@ SAYS = {"ada": "It is four.", "bob": "Perhaps it is five.", "cyd": "Six?", "judg
 PANEL = ("ada", "bob", "cyd")
 
 
-async def _took_ms(policy: Policy, slow: bool, runs: int) -> list[float]:
-    """Fused requests, one after the other, of one replica that learns from the first on."""
+async def _interleaved_ms(policy: Policy, runs: int) -> dict[bool, list[float]]:
+    """Fused requests without the straggler and with it, in turn, so that a busy machine slows both. Each kind has a
+    replica's experience of its own, which learns from the first request on."""
     profiles = {name: MemberProfile(name, name, name) for name in DELAYS_S}
-    delays_s = {**DELAYS_S, "cyd": SLOW_S if slow else DELAYS_S["cyd"]}
-    experience = Experience()
-    took: list[float] = []
+    experience = {False: Experience(), True: Experience()}
+    took_ms: dict[bool, list[float]] = {False: [], True: []}
     for seed in range(runs):
-        members = {name: ScriptedMember(Answer(SAYS[name]), delay_s=delay) for name, delay in delays_s.items()}
-        _, ms = await timed(task_of("What is two and two?", PANEL, profiles, seed, policy=policy), members, experience)
-        took.append(ms)
-    return took
+        for slow, took in took_ms.items():
+            delays_s = {**DELAYS_S, "cyd": SLOW_S if slow else DELAYS_S["cyd"]}
+            members = {name: ScriptedMember(Answer(SAYS[name]), delay_s=delay) for name, delay in delays_s.items()}
+            task = task_of("What is two and two?", PANEL, profiles, seed, policy=policy)
+            _, ms = await timed(task, members, experience[slow])
+            took.append(ms)
+    return took_ms
 
 
 async def straggling(runs: int = 60) -> list[Figure]:
     figures: list[Figure] = []
     for name, policy in (("adaptive", Policy()), ("fixed 1.0", Policy().with_grace(1.0))):
-        alike = await _took_ms(policy, False, runs)
-        slow = await _took_ms(policy, True, runs)
-        moved = median(slow) / median(alike) - 1
+        took_ms = await _interleaved_ms(policy, runs)
+        moved = median(took_ms[True]) / median(took_ms[False]) - 1
         must, holds = ("moved by less than 10%", moved < 0.10) if name == "adaptive" else ("for comparison", True)
-        figures.append(figure(f"p50 with a straggler ten times slower, {name} grace", "ms", alike, slow, must, holds))
+        label = f"p50 with a straggler ten times slower, {name} grace"
+        figures.append(figure(label, "ms", took_ms[False], took_ms[True], must, holds))
     return figures
 
 
