@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cluster.grafana.overview import DEGRADED
 from cluster.observability import Objectives
 
 GROUP = "fusion-cluster"
@@ -37,6 +36,7 @@ class Alert:
 def alerts(objectives: Objectives) -> tuple[Alert, ...]:
     """Every alert, by what is to be held."""
     failed = 'ray_fusion_requests_total{outcome="no_quorum"}'
+    unjudged = 'ray_fusion_requests_total{degraded=~"judge_.*|jury_incomplete"}'
     requests = "sum by (application, preset) (rate(ray_fusion_requests_total[5m]))"
     buckets = "sum by (le, application, preset) (rate(ray_fusion_request_s_bucket[5m]))"
     return (
@@ -52,7 +52,7 @@ def alerts(objectives: Objectives) -> tuple[Alert, ...]:
         ),
         Alert(
             "FusionJudgeDegraded",
-            f"sum by (application, preset) (rate(ray_fusion_requests_total{{{DEGRADED}}}[5m])) / ({requests} > 0)",
+            f"sum by (application, preset) (rate({unjudged}[5m])) / ({requests} > 0)",
             objectives.degraded_share,
             5,
             "warning",

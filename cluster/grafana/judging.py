@@ -187,7 +187,9 @@ JUDGE = Dashboard(
 )
 
 _COST = f"ray_fusion_cost_usd_total{{{_MEMBER}}}"
-_TOKENS = f"ray_fusion_tokens_total{{{_MEMBER}}}"
+_KINDS = f"ray_fusion_tokens_total{{{_MEMBER}}}"
+# The other kinds are parts of these.
+_TOKENS = f'ray_fusion_tokens_total{{{_MEMBER},kind=~"input|output"}}'
 
 COST = Dashboard(
     uid="fusion-cost",
@@ -259,10 +261,9 @@ COST = Dashboard(
                 ),
                 Panel(
                     "Tokens by kind",
-                    "A second: what is read, and what is written.",
+                    "A second: what is read and what is written; of these from a cache, and for thinking.",
                     "short",
-                    (Query(per("kind", rate(_TOKENS)), "{{kind}}"),),
-                    stacked=True,
+                    (Query(per("kind", rate(_KINDS)), "{{kind}}"),),
                 ),
             ),
         ),

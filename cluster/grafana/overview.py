@@ -14,6 +14,7 @@ _MEMBER = 'application=~"$application",member=~"$member"'
 _CALLS = "ray_fusion_member"
 
 _REQUESTS = f"ray_fusion_requests_total{{{_OF}}}"
+_WANTED = f'ray_fusion_requests_total{{{_OF},outcome!="cancelled"}}'
 _ANSWERED = f'ray_fusion_requests_total{{{_OF},outcome="answered"}}'
 _DEGRADED = f"ray_fusion_requests_total{{{_OF},{DEGRADED}}}"
 _EXITS = f"ray_fusion_agreement_exits_total{{{_OF}}}"
@@ -38,9 +39,9 @@ OVERVIEW = Dashboard(
                 ),
                 Panel(
                     "Answered",
-                    "Share of fused requests that got an answer.",
+                    "Share of fused requests that got an answer, of those whose client waited for it.",
                     "percentunit",
-                    (Query(share(f"sum({rate(_ANSWERED)})", f"sum({rate(_REQUESTS)})"), ""),),
+                    (Query(share(f"sum({rate(_ANSWERED)})", f"sum({rate(_WANTED)})"), ""),),
                     "number",
                     6,
                 ),
@@ -79,7 +80,7 @@ OVERVIEW = Dashboard(
                     "reqps",
                     (
                         Query(
-                            per("outcome", rate(f'ray_fusion_requests_total{{{_OF},outcome!="answered"}}')),
+                            per("outcome", rate(f'ray_fusion_requests_total{{{_OF},outcome!~"answered|cancelled"}}')),
                             "{{outcome}}",
                         ),
                     ),
