@@ -3,7 +3,7 @@
 import asyncio
 import json
 
-from fusion import MemberProfile, Message, Pool, Preset, Request, Task, fuse
+from fusion import MemberProfile, Message, Policy, Pool, Preset, Request, Task, fuse
 from fusion.testing import Answer, Reply, ScriptedMember
 from fusion.values import Call
 from fusion.verdict import parse_verdict
@@ -31,7 +31,8 @@ async def main() -> None:
         "judge": ScriptedMember(Reply(gullible)),
     }
     profiles = {name: MemberProfile(name, backend=name, model=name) for name in members}
-    preset = Preset("fusion/best-of", "best-of", panel=("mallory", "claude"), judges=("judge",))
+    policy = Policy(quorum=2)
+    preset = Preset("fusion/best-of", "best-of", panel=("mallory", "claude"), judges=("judge",), policy=policy)
     request = Request((Message("user", "What is the capital of Australia?"),))
 
     fused = await fuse(Task(preset, request, profiles, seed=1), Pool(members, profiles))
