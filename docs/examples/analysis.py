@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 
-from fusion import MemberProfile, Message, Pool, Preset, Request, Task, fuse
+from fusion import MemberProfile, Message, Policy, Pool, Preset, Request, Task, fuse
 from fusion.testing import Answer, Reply, ScriptedMember
 from fusion.values import Call
 
@@ -33,7 +33,8 @@ async def main() -> None:
         "judge": ScriptedMember(Reply(judge), delay_s=0.02),
     }
     profiles = {name: MemberProfile(name, backend=name, model=name) for name in members}
-    preset = Preset("fusion/merge", "merge", ("mixtral", "claude"), judges=("judge",), analysis="beside")
+    policy = Policy(quorum=2)
+    preset = Preset("fusion/merge", "merge", ("mixtral", "claude"), judges=("judge",), analysis="beside", policy=policy)
     request = Request((Message("user", "How do I hand work from one thread to another?"),))
 
     fused = await fuse(Task(preset, request, profiles, seed=1), Pool(members, profiles))

@@ -3,7 +3,7 @@
 import asyncio
 import re
 
-from fusion import MemberProfile, Message, Pool, Preset, Request, Task, fuse
+from fusion import MemberProfile, Message, Policy, Pool, Preset, Request, Task, fuse
 from fusion.testing import Answer, Reply, ScriptedMember
 from fusion.values import Call
 
@@ -21,7 +21,8 @@ async def main() -> None:
         "judge": ScriptedMember(Reply(likes_the_first)),
     }
     profiles = {name: MemberProfile(name, backend=name, model=name) for name in members}
-    preset = Preset("fusion/best-of", "best-of", panel=("mixtral", "claude"), judges=("judge",))
+    policy = Policy(quorum=2)
+    preset = Preset("fusion/best-of", "best-of", panel=("mixtral", "claude"), judges=("judge",), policy=policy)
     request = Request((Message("user", "Is 91 a prime?"),))
 
     fused = await fuse(Task(preset, request, profiles, seed=1), Pool(members, profiles))

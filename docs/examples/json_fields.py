@@ -3,7 +3,7 @@
 import asyncio
 import json
 
-from fusion import MemberProfile, Message, Pool, Preset, Request, Task, fuse
+from fusion import MemberProfile, Message, Policy, Pool, Preset, Request, Task, fuse
 from fusion.testing import Answer, ScriptedMember
 from fusion.values import JsonSchema
 
@@ -26,7 +26,8 @@ async def main() -> None:
         "judge": ScriptedMember(),
     }
     profiles = {name: MemberProfile(name, backend=name, model=name) for name in members}
-    preset = Preset("fusion/merge", "merge", panel=("mixtral", "claude", "gemini"), judges=("judge",))
+    policy = Policy(quorum=3)
+    preset = Preset("fusion/merge", "merge", panel=("mixtral", "claude", "gemini"), judges=("judge",), policy=policy)
     request = Request((Message("user", "What is Norway's capital?"),), response_schema=CITY)
 
     fused = await fuse(Task(preset, request, profiles, seed=1), Pool(members, profiles))

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from fusion import MemberProfile, Message, Pool, Preset, Request, Task, fuse
+from fusion import MemberProfile, Message, Policy, Pool, Preset, Request, Task, fuse
 from fusion.errors import MemberUnavailable
 from fusion.testing import Answer, Fail, ScriptedMember
 
@@ -15,7 +15,10 @@ async def main() -> None:
         "second-judge": ScriptedMember(Answer("The capital of France is Paris.")),
     }
     profiles = {name: MemberProfile(name, backend=name, model=name) for name in members}
-    preset = Preset("fusion/merge", "merge", panel=("mixtral", "claude"), judges=("first-judge", "second-judge"))
+    policy = Policy(quorum=2)
+    preset = Preset(
+        "fusion/merge", "merge", panel=("mixtral", "claude"), judges=("first-judge", "second-judge"), policy=policy
+    )
     request = Request((Message("user", "What is the capital of France?"),))
 
     fused = await fuse(Task(preset, request, profiles, seed=1), Pool(members, profiles))

@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 
-from fusion import MemberProfile, Message, Pool, Preset, Request, Task, fuse
+from fusion import MemberProfile, Message, Policy, Pool, Preset, Request, Task, fuse
 from fusion.testing import Answer, Reply, ScriptedMember
 from fusion.values import Call
 
@@ -27,7 +27,10 @@ async def main() -> None:
         "calmer": scoring(tokyo=7, osaka=6),
     }
     profiles = {name: MemberProfile(name, backend=name, model=name) for name in members}
-    preset = Preset("fusion/jury", "best-of", ("mixtral", "claude"), judges=("loud", "calm", "calmer"), jury=True)
+    policy = Policy(quorum=2)
+    preset = Preset(
+        "fusion/jury", "best-of", ("mixtral", "claude"), judges=("loud", "calm", "calmer"), jury=True, policy=policy
+    )
     request = Request((Message("user", "What is the capital of Japan?"),))
 
     fused = await fuse(Task(preset, request, profiles, seed=1), Pool(members, profiles))

@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 
-from fusion import MemberProfile, Message, Pool, Preset, Request, Task, fuse
+from fusion import MemberProfile, Message, Policy, Pool, Preset, Request, Task, fuse
 from fusion.testing import Answer, Reply, ScriptedMember
 from fusion.values import Call
 
@@ -26,7 +26,8 @@ async def main() -> None:
         "judge": ScriptedMember(Reply(judge)),
     }
     profiles = {name: MemberProfile(name, backend=name, model=name) for name in members}
-    preset = Preset("fusion/merge", "merge", ("mixtral", "claude"), judges=("judge",), no_harm=True)
+    policy = Policy(quorum=2)
+    preset = Preset("fusion/merge", "merge", ("mixtral", "claude"), judges=("judge",), no_harm=True, policy=policy)
     request = Request((Message("user", "What is the capital of Peru?"),))
 
     fused = await fuse(Task(preset, request, profiles, seed=1), Pool(members, profiles))

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from fusion import MemberProfile, Message, Pool, Preset, Request, Task, fuse
+from fusion import MemberProfile, Message, Policy, Pool, Preset, Request, Task, fuse
 from fusion.provenance import provenance
 from fusion.testing import Answer, ScriptedMember
 
@@ -16,7 +16,7 @@ async def main() -> None:
         "judge": ScriptedMember(Answer(MERGED)),
     }
     profiles = {name: MemberProfile(name, backend=name, model=name) for name in members}
-    preset = Preset("fusion/merge", "merge", panel=("mixtral", "claude"), judges=("judge",))
+    preset = Preset("fusion/merge", "merge", panel=("mixtral", "claude"), judges=("judge",), policy=Policy(quorum=2))
     request = Request((Message("user", "Tell me about Oslo."),))
 
     fused = await fuse(Task(preset, request, profiles, seed=1), Pool(members, profiles))

@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 
-from fusion import MemberProfile, Message, Pool, Preset, Request, Task, fuse
+from fusion import MemberProfile, Message, Policy, Pool, Preset, Request, Task, fuse
 from fusion.rubric import Criterion
 from fusion.testing import Answer, Reply, ScriptedMember
 from fusion.values import Call
@@ -26,7 +26,8 @@ async def main() -> None:
     }
     profiles = {name: MemberProfile(name, backend=name, model=name) for name in members}
     rubric = (Criterion("correct", 3, "is it true"), Criterion("brief", 1))
-    preset = Preset("fusion/brief", "best-of", ("mixtral", "claude"), judges=("judge",), rubric=rubric)
+    policy = Policy(quorum=2)
+    preset = Preset("fusion/brief", "best-of", ("mixtral", "claude"), judges=("judge",), rubric=rubric, policy=policy)
     request = Request((Message("user", "What is two and two?"),))
 
     fused = await fuse(Task(preset, request, profiles, seed=1), Pool(members, profiles))

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from fusion import MemberProfile, Message, Pool, Preset, Request, Task, fuse
+from fusion import MemberProfile, Message, Policy, Pool, Preset, Request, Task, fuse
 from fusion.testing import Answer, ScriptedMember
 
 VERDICT = '{"reason": "", "scores": {"A": 7, "B": 8, "C": 6}}'
@@ -17,7 +17,7 @@ async def main() -> None:
     }
     members = {name: ScriptedMember(Answer(f"An answer by {name}.")) for name in profiles}
     members["judge"] = ScriptedMember(Answer(VERDICT))
-    preset = Preset("fusion/strict", "best-of", ("ours", "claude", "house"), judges=("judge",))
+    preset = Preset("fusion/strict", "best-of", ("ours", "claude", "house"), judges=("judge",), policy=Policy(quorum=3))
     request = Request((Message("user", "Which city is the largest?"),))
 
     fused = await fuse(Task(preset, request, profiles, seed=1), Pool(members, profiles))

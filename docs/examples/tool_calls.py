@@ -2,7 +2,7 @@
 
 import asyncio
 
-from fusion import MemberProfile, Message, Pool, Preset, Request, Task, fuse
+from fusion import MemberProfile, Message, Policy, Pool, Preset, Request, Task, fuse
 from fusion.testing import Answer, ScriptedMember
 from fusion.values import Tool, ToolCall
 
@@ -19,7 +19,8 @@ async def main() -> None:
         "judge": ScriptedMember(),
     }
     profiles = {name: MemberProfile(name, backend=name, model=name) for name in members}
-    preset = Preset("fusion/merge", "merge", panel=("gemini", "claude", "mixtral"), judges=("judge",))
+    policy = Policy(quorum=3)
+    preset = Preset("fusion/merge", "merge", panel=("gemini", "claude", "mixtral"), judges=("judge",), policy=policy)
     forecast = Tool("forecast", None, {"type": "object", "properties": {"city": {"type": "string"}}})
     request = Request((Message("user", "Will it rain in Oslo?"),), tools=(forecast,))
 
