@@ -31,6 +31,7 @@ serve: free-port $(STAMP) ## Serve, in the foreground: make serve [PORT=8123] [H
 test: check ## Everything that is checked
 	$(BIN)/pytest -n auto tests/remote tests/faults tests/grafana tests/k8s
 	$(BIN)/pytest tests/serve
+	$(BIN)/pytest tests/observability
 	$(BIN)/pytest tests/benchmarks tests/scaling tests/chaos
 	$(BIN)/pytest tests/vllm
 	$(BIN)/pytest tests/nodes

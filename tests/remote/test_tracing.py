@@ -19,6 +19,7 @@ from deployments.request_headers import REQUEST_HEADERS
 from deployments.resilience.compose import ResilienceSettings, resilient
 from deployments.resilience.retries import RetrySettings
 from deployments.secrets import Secret
+from deployments.traces.fused_request import Account
 from deployments.tracing.members import CountedAttempts, TracedAttempts
 from deployments.tracing.settings import TracingSettings
 from deployments.tracing.tracing import Tracing
@@ -99,9 +100,10 @@ async def answered(endpoint: str, url: str, *, content: bool = False, **more: An
     task, pool = scene(members, quorum=2, grace=0.2, request=request, profiles={"ada": ADA})
     REQUEST_HEADERS.set([(b"traceparent", CLIENTS), (b"tracestate", b"vendor=1"), (b"authorization", b"SECRET key")])
     started_at = asyncio.get_running_loop().time()
-    with onlookers.attend(task, CHAT, started_at) as attendance:
+    account = Account()
+    with onlookers.attend(task, CHAT, account, started_at) as attendance:
         traced_pool = Pool(onlookers.traced(pool.members, pool.profiles), pool.profiles)
-        fused = await fuse(task, traced_pool, started_at=started_at, observers=attendance.observers)
+        fused = await fuse(task, traced_pool, started_at=started_at, observers=(account, *attendance.observers))
         attendance.answered(fused)
     await remote.aclose()
     await asyncio.to_thread(onlookers.close)
