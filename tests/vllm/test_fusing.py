@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
-from statistics import median_low
-
-import jsonschema
 import pytest
 
 from fusion.runner import fuse
-from fusion.values import Fused, JsonSchema, Mode
+from fusion.values import Fused, Mode
 from tests.panels import Recorder
 from tests.vllm.engines import Engine
 
@@ -65,38 +60,3 @@ async def test_a_debate_is_argued_and_decided(name: str, decision: str, request:
 async def test_the_same_seed_draws_the_same_answer(mixtral: Engine) -> None:
     answers = [(await _fused(mixtral, "merge", temperature=0.0, max_tokens=8)).completion.text for _ in range(2)]
     assert answers[0] == answers[1]
-
-
-_CITY = JsonSchema(
-    "city",
-    {
-        "type": "object",
-        "properties": {
-            "people": {"type": "integer", "minimum": 1, "maximum": 999},
-            "capital": {"type": "boolean"},
-            "river": {"enum": ["Seine", "Rhone", "Loire"]},
-            "about": {"type": "string", "minLength": 1, "maxLength": 60},
-        },
-        "required": ["people", "capital", "river", "about"],
-        "additionalProperties": False,
-    },
-)
-
-
-@pytest.mark.parametrize("watched", [False, True])
-async def test_a_json_answer_is_fused_by_field_under_its_schema(smollm2: Engine, watched: bool) -> None:
-    task, pool = smollm2.task("merge", "Describe Paris as JSON.", max_tokens=120)
-    watcher = Recorder() if watched else None
-    task = replace(task, request=replace(task.request, response_schema=_CITY))
-    fused = await fuse(task, pool, watcher=watcher)
-    given = [json.loads(candidate.completion.text) for candidate in fused.candidates if candidate.completion]
-    answer = json.loads(fused.completion.text)
-    assert len(given) == 3
-    for value in [*given, answer]:
-        jsonschema.validate(value, _CITY.schema)
-    assert fused.assembly is not None
-    assert {"/people", "/capital", "/river", "/about"} == {field.path for field in fused.assembly.fields}
-    assert fused.assembly.left_out == ()
-    assert answer["people"] == median_low([value["people"] for value in given])
-    assert answer["capital"] == (sum(value["capital"] for value in given) >= 2)
-    assert watcher is None or watcher.text == fused.completion.text
