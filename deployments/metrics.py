@@ -88,7 +88,7 @@ class Exporter:
     def start(self) -> None:
         """Export about once a second from now on, in the running event loop, for as long as it runs."""
         if self._members:
-            _EXPORTING.add(asyncio.get_running_loop().create_task(self._keep_exporting()))
+            keep_exporting(self.export)
 
     def export(self) -> None:
         """Export what holds now."""
@@ -101,17 +101,23 @@ class Exporter:
                     self._exported[member, name] = number
                     self._metric(name, self._counter).inc(grown, tags)
 
-    async def _keep_exporting(self) -> None:
-        while True:
-            self.export()
-            await asyncio.sleep(PERIOD_S)
-
     def _metric(self, name: str, make: Make) -> Any:
         if name not in self._made:
             family = self._family
             tag_keys = () if family.tag is None else (family.tag,)
             self._made[name] = make(family.prefix + name, description=family.says[name], tag_keys=tag_keys)
         return self._made[name]
+
+
+def keep_exporting(export: Callable[[], None]) -> None:
+    """Call it about once a second from now on, in the running event loop, for as long as it runs."""
+
+    async def keep() -> None:
+        while True:
+            export()
+            await asyncio.sleep(PERIOD_S)
+
+    _EXPORTING.add(asyncio.get_running_loop().create_task(keep()))
 
 
 _EXPORTING: set[asyncio.Task[None]] = set()

@@ -14,9 +14,10 @@ from typing import Any
 
 from ray.serve import metrics
 
-from deployments.metrics import PERIOD_S
+from deployments.metrics import keep_exporting
 from deployments.traces.fused_request import Account
 from fusion.errors import FusionError
+from fusion.ledger import panel_stage
 from fusion.preset import Task
 from fusion.progress import Progress, Watcher
 from fusion.values import Candidate, Completion, Delta, Fused, Usage, Verdict
@@ -135,7 +136,7 @@ class RequestMetrics:
 
     def start(self) -> None:
         """Export about once a second from now on, in the running event loop, for as long as it runs."""
-        _EXPORTING.add(asyncio.get_running_loop().create_task(self._keep_exporting()))
+        keep_exporting(self.export)
 
     def export(self) -> None:
         """Hand over what was counted."""
@@ -178,7 +179,7 @@ class RequestMetrics:
         tally = self._tally
         tally.count(REQUESTS, "", SINGLE, "answered", "")
         tally.observe(REQUEST_S, "", SINGLE, value=took_s)
-        self._spend(completion.answered_by or member, SINGLE, completion.usage, cost_usd)
+        self._spend(member, SINGLE, completion.usage, cost_usd)
 
     def asked_in_vain(self, error: BaseException) -> None:
         """One member was asked alone, and there is no answer."""
@@ -193,8 +194,8 @@ class RequestMetrics:
         for candidate in candidates:
             outcome = candidate.error.code if candidate.status == "failed" and candidate.error else candidate.status
             self._tally.count(CANDIDATES, candidate.member, outcome)
-            stage = "rebuttal" if candidate.round else "panel"
-            self._spend(_speaker(candidate.completion, candidate.member), stage, candidate.usage, candidate.cost_usd)
+            speaker = _speaker(candidate.completion, candidate.member)
+            self._spend(speaker, panel_stage(candidate.round), candidate.usage, candidate.cost_usd)
         for call in account.judge_calls:
             self._spend(_speaker(call.outcome, call.judge), call.stage, call.outcome.usage, call.cost_usd)
 
@@ -228,11 +229,6 @@ class RequestMetrics:
     def _preset(self, task: Task) -> str:
         return task.preset.name if task.preset.name in self._presets else OTHER
 
-    async def _keep_exporting(self) -> None:
-        while True:
-            self.export()
-            await asyncio.sleep(PERIOD_S)
-
     def _metric(self, metric: Metric) -> Any:
         if metric.name not in self._made:
             self._made[metric.name] = self._make(metric)
@@ -258,10 +254,6 @@ class TimedWatcher:
 
     def progress(self, event: Progress) -> None:
         self._watcher.progress(event)
-
-
-_EXPORTING: set[asyncio.Task[None]] = set()
-"""Held so that they are not collected while they run."""
 
 
 def _given(verdict: Verdict | None) -> Sequence[Verdict]:

@@ -7,6 +7,11 @@ from dataclasses import dataclass, field, replace
 from fusion.values import Spent, Usage
 
 
+def panel_stage(round_number: int) -> str:
+    """The stage that the members' calls of this round belong to."""
+    return "rebuttal" if round_number else "panel"
+
+
 @dataclass(slots=True)
 class Ledger:
     """Adds up calls by the stage of the request that made them, in the order in which the stages began."""

@@ -13,6 +13,7 @@ from fusion.calls import Calls, cancelled_itself, event_of, outcome_event
 from fusion.deadline import JUDGE_STAGES, skips_for
 from fusion.errors import JudgeInterrupted, MemberError, MemberTimeout
 from fusion.experience import Experience
+from fusion.ledger import panel_stage
 from fusion.member import Emit
 from fusion.modes import MODES
 from fusion.plan import (
@@ -166,7 +167,7 @@ class _Run:
         reserve = 0.0 if "judge" in self.task.skips else JUDGE_RESERVE
         patience_at = began_at + (self.deadline_at - began_at) * (1 - reserve)
         policy = self.task.preset.policy
-        stage = "rebuttal" if step.round else "panel"
+        stage = panel_stage(step.round)
         panel = Round(
             members=tuple(step.requests),
             policy=RoundPolicy(
