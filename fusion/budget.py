@@ -20,7 +20,7 @@ from fusion.errors import BudgetTooSmall, MalformedReply, MemberError, MemberTim
 from fusion.judging import Ballot, blind, merge_request, rebuttal_request, verdict_request
 from fusion.member import MemberProfile
 from fusion.preset import Task
-from fusion.values import Budgeted, Call, Candidate, Completion, ImagePart, Request
+from fusion.values import Budgeted, Call, Candidate, Completion, Request
 
 MAX_OUTPUT_TOKENS = 4096
 """How long an answer may be that neither the client nor the member's configuration bounds."""
@@ -43,13 +43,8 @@ def tokens_at_most(request: Request) -> int:
     texts += [json.dumps([tool.name, tool.description, tool.parameters], default=str) for tool in request.tools]
     if request.response_schema is not None:
         texts.append(json.dumps(request.response_schema.schema, default=str))
-    images = sum(
-        isinstance(part, ImagePart)
-        for message in request.messages
-        if isinstance(message.content, tuple)
-        for part in message.content
-    )
-    return sum(map(_tokens, texts)) + _MESSAGE_TOKENS * (len(request.messages) + 1) + IMAGE_TOKENS * images
+    text_tokens = sum(map(_tokens, texts)) + _MESSAGE_TOKENS * (len(request.messages) + 1)
+    return text_tokens + IMAGE_TOKENS * len(request.images)
 
 
 @dataclass(slots=True)
@@ -72,7 +67,7 @@ class Budget:
         profile = self.profiles[call.member]
         system_tokens = _tokens(profile.system or "") if call.purpose == "answer" else 0
         input_tokens = tokens_at_most(call.request) + system_tokens
-        bound_usd = _cost_usd(_price(profile), input_tokens, call.request.sampling.max_tokens or 0)
+        bound_usd = _price(profile).of(input_tokens, call.request.sampling.max_tokens or 0)
         if self.spent_usd + self.under_way_usd + bound_usd > self.max_cost_usd:
             return None
         self.under_way_usd += bound_usd
@@ -149,11 +144,11 @@ class _Plan:
             profile = profiles[member]
             system_tokens = _tokens(profile.system or "")
             writes = self._writes(member)
-            total_usd += _cost_usd(_price(profile), tokens_at_most(request) + system_tokens, writes)
+            total_usd += _price(profile).of(tokens_at_most(request) + system_tokens, writes)
             if preset.mode == "debate" and len(self.panel) > 1:
                 rebuttal = tokens_at_most(rebuttal_request(request, ballot.candidates[0], ballot))
                 shown = rebuttal + self._retold(self.panel) + system_tokens
-                total_usd += preset.rounds * _cost_usd(_price(profile), shown, writes)
+                total_usd += preset.rounds * _price(profile).of(shown, writes)
         if len(self.panel) == 1 or not preset.judges:
             return total_usd
         return total_usd + self._analysis_usd(ballot) + self._decision_usd(ballot)
@@ -165,7 +160,7 @@ class _Plan:
         writer = judges[0]
         noted = math.ceil(_RETOLD * self._analysis_tokens(ballot)) if preset.analysis == "before" else 0
         shown = tokens_at_most(merge_request(request, ballot)) + self._retold(self.panel) + noted
-        merge_usd = _cost_usd(_price(self.task.profiles[writer]), shown, self._writes(writer))
+        merge_usd = _price(self.task.profiles[writer]).of(shown, self._writes(writer))
         if not preset.no_harm or request.response_schema is not None:
             return merge_usd
         best = max(self.panel, key=self._writes)
@@ -182,14 +177,15 @@ class _Plan:
         calls = 2 if self.task.preset.both_orders else 1
         prices = [_price(self.task.profiles[judge]) for judge in judges]
         tokens = tokens_at_most(asked) + retold
-        return calls * sum(_cost_usd(price, tokens, asked.sampling.max_tokens or 0) for price in prices)
+        return calls * sum(price.of(tokens, asked.sampling.max_tokens or 0) for price in prices)
 
     def _analysis_usd(self, ballot: Ballot) -> float:
         preset = self.task.preset
         if preset.analysis == "off":
             return 0.0
-        tokens = tokens_at_most(analysis_request(self.task.request, ballot)) + self._retold(self.panel)
-        return _cost_usd(_price(self.task.profiles[preset.judges[0]]), tokens, self._analysis_tokens(ballot))
+        asked = analysis_request(self.task.request, ballot)
+        tokens = tokens_at_most(asked) + self._retold(self.panel)
+        return _price(self.task.profiles[preset.judges[0]]).of(tokens, asked.sampling.max_tokens or 0)
 
     def _analysis_tokens(self, ballot: Ballot) -> int:
         return analysis_request(self.task.request, ballot).sampling.max_tokens or 0
@@ -212,10 +208,6 @@ def _output_tokens(request: Request, profile: MemberProfile) -> int:
 def _tokens(text: str) -> int:
     letters = sum(len(run.group()) // 2 for run in _LETTERS.finditer(text))
     return len(text.encode()) - letters
-
-
-def _cost_usd(price: Price, input_tokens: int, output_tokens: int) -> float:
-    return (input_tokens * price.input_per_mtok + output_tokens * price.output_per_mtok) / 1e6
 
 
 def _price(profile: MemberProfile) -> Price:

@@ -9,13 +9,13 @@ not orders.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from string import ascii_uppercase
 
 from fusion.rubric import Criterion
 from fusion.untrusted import MARK, Suspicion, disarmed, quoted, suspicions
-from fusion.values import Candidate, ImagePart, Message, Request, Sampling, TextPart, Verdict
+from fusion.values import Candidate, Message, Request, Sampling, TextPart, Verdict
 from fusion.verdict import parse_verdict, verdict_schema
 
 MAX_CANDIDATES = len(ascii_uppercase)
@@ -167,7 +167,7 @@ def merge_request(request: Request, ballot: Ballot, notes: str | None = None) ->
     """
     instructions = _MERGE.format(fence=ballot.fence)
     noted = f"{_fenced('analysis', disarmed(notes), ballot.fence)}\n\n" if notes else ""
-    drafts = f"{noted}{_fenced_answers(ballot)}\n\nEnd of the drafts. Now answer this:"
+    drafts = f"{noted}{_fenced_answers(ballot, _disarmed)}\n\nEnd of the drafts. Now answer this:"
     return Request(
         messages=_led_by(instructions, _asked_after(drafts, request.messages)),
         sampling=request.sampling,
@@ -177,7 +177,7 @@ def merge_request(request: Request, ballot: Ballot, notes: str | None = None) ->
 
 def rebuttal_request(request: Request, own: Candidate, ballot: Ballot) -> Request:
     """Shows a member its own last answer and the others', unnamed, and asks it to answer again."""
-    rebuttal = f"{_REBUT.format(fence=ballot.fence)}\n\n{_fenced_answers(ballot)}"
+    rebuttal = f"{_REBUT.format(fence=ballot.fence)}\n\n{_fenced_answers(ballot, _disarmed)}"
     return replace(request, messages=(*request.messages, Message("assistant", _answer(own)), Message("user", rebuttal)))
 
 
@@ -210,25 +210,15 @@ def _asked_after(shown: str, messages: tuple[Message, ...]) -> tuple[Message, ..
 
 def _judge_messages(instructions: str, request: Request, ballot: Ballot, reply: str = "") -> tuple[Message, ...]:
     turns = "\n\n".join(f"{message.role}: {disarmed(_turn(message))}" for message in request.messages)
-    answers = "\n\n".join(
-        _fenced(f"answer {label}", _quoted(candidate), ballot.fence)
-        for candidate, label in zip(ballot.candidates, ballot.labels, strict=True)
-    )
-    shown = f"{_fenced('conversation', turns, ballot.fence)}\n\n{answers}"
+    shown = f"{_fenced('conversation', turns, ballot.fence)}\n\n{_fenced_answers(ballot, _quoted)}"
     shown += f"\n\n{reply}" if reply else ""
-    images = tuple(
-        part
-        for message in request.messages
-        if isinstance(message.content, tuple)
-        for part in message.content
-        if isinstance(part, ImagePart)
-    )
-    return (Message("system", instructions), Message("user", (TextPart(shown), *images) if images else shown))
+    content = (TextPart(shown), *request.images) if request.images else shown
+    return (Message("system", instructions), Message("user", content))
 
 
-def _fenced_answers(ballot: Ballot) -> str:
+def _fenced_answers(ballot: Ballot, as_shown: Callable[[Candidate], str]) -> str:
     return "\n\n".join(
-        _fenced(f"answer {label}", disarmed(_answer(candidate)), ballot.fence)
+        _fenced(f"answer {label}", as_shown(candidate), ballot.fence)
         for candidate, label in zip(ballot.candidates, ballot.labels, strict=True)
     )
 
@@ -247,6 +237,11 @@ def _answer(candidate: Candidate) -> str:
     if completion is None:
         return ""
     return _turn(Message("assistant", completion.text, tool_calls=completion.tool_calls))
+
+
+def _disarmed(candidate: Candidate) -> str:
+    """A candidate as who writes an answer is shown it."""
+    return disarmed(_answer(candidate))
 
 
 def _quoted(candidate: Candidate) -> str:

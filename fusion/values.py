@@ -128,6 +128,12 @@ class Request:
     parallel_tool_calls: bool | None = None
     response_schema: JsonSchema | None = None
 
+    @property
+    def images(self) -> tuple[ImagePart, ...]:
+        """The images of all messages."""
+        contents = [message.content for message in self.messages if isinstance(message.content, tuple)]
+        return tuple(part for content in contents for part in content if isinstance(part, ImagePart))
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
