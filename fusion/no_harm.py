@@ -36,16 +36,14 @@ def no_harm(task: Task, merged: Completion, writer: str, best: Candidate) -> Gen
 
 def checked(merge: Decision, best: Candidate, check: NoHarm) -> Decision:
     """What is returned after the check: the merge, unless it lost."""
-    verdict = check.verdict
+    verdict, merge = check.verdict, replace(merge, no_harm=check)
     if verdict is None:
-        story = f"no_harm_unchecked: {told(check.failures)}"
-        return replace(merge, degraded="; ".join(filter(None, (merge.degraded, story))), no_harm=check)
+        return merge.also_degraded(f"no_harm_unchecked: {told(check.failures)}")
     if check.returned is None:
-        return replace(merge, no_harm=check)
+        return merge
     assert best.completion is not None
-    story = f"merge_lost: {verdict.judge} prefers {best.member}'s candidate"
-    degraded = "; ".join(filter(None, (merge.degraded, story)))
-    return replace(merge, completion=best.completion, judge=verdict.judge, degraded=degraded, no_harm=check)
+    lost = merge.also_degraded(f"merge_lost: {verdict.judge} prefers {best.member}'s candidate")
+    return replace(lost, completion=best.completion, judge=verdict.judge)
 
 
 _OTHER_DRAW = 0x5EED

@@ -109,6 +109,10 @@ class Decision:
     analysis: Analysis | None = None
     no_harm: NoHarm | None = None
 
+    def also_degraded(self, why: str) -> Decision:
+        """The decision with one more reason why it is less than was asked for."""
+        return replace(self, degraded=f"{self.degraded}; {why}" if self.degraded else why)
+
 
 Step = Convene | AskJudge | AskJudges
 Reply = RoundResult | Completion | tuple[Outcome, ...]
@@ -182,9 +186,7 @@ def told_of_broken_terms(task: Task, plan: Plan) -> Plan:
     """The plan, with what its answer breaks of the request's terms for tool calls in `degraded`."""
     decision = yield from plan
     broken = broken_terms(decision.completion, task.request)
-    if broken is None:
-        return decision
-    return replace(decision, degraded=f"{decision.degraded}; {broken}" if decision.degraded else broken)
+    return decision if broken is None else decision.also_degraded(broken)
 
 
 def _outcome(candidate: Candidate) -> str:
