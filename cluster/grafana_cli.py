@@ -63,17 +63,13 @@ def push(
     Safe to repeat. What was edited by hand is left alone and named, unless [bold]--force[/bold] is given; the exit code
     is 1 then, as it is when Grafana refuses anything.
     """
-    from cluster.grafana.connection import GrafanaUnusable, connect, translated
-    from cluster.grafana.pushing import changes
+    from cluster.grafana.connection import GrafanaUnusable, translated
 
     wanted = _wanted(config, prometheus, datasource)
     done: list[str] = []
     left, at = 0, ""
     try:
-        api = connect(url, _token(token_env))
-        with translated(url):
-            found = [*changes(api, wanted)]
-        for change in found:
+        for change in _compared(url, _token(token_env), wanted):
             meant = change.forced() if force else change
             if meant.action in ("create", "update"):
                 at = f"{change.what}: "
@@ -104,14 +100,11 @@ def diff(
 
     The exit code is that of [bold]diff[/bold]: 0 when nothing differs, 1 when something does, 2 when nobody can say.
     """
-    from cluster.grafana.connection import GrafanaUnusable, connect, translated
-    from cluster.grafana.pushing import changes
+    from cluster.grafana.connection import GrafanaUnusable
 
     wanted = _wanted(config, prometheus, datasource)
     try:
-        api = connect(url, _token(token_env))
-        with translated(url):
-            found = [change for change in changes(api, wanted) if change.action != "keep"]
+        found = [change for change in _compared(url, _token(token_env), wanted) if change.action != "keep"]
     except GrafanaUnusable as error:
         _fail(str(error), EXIT_BAD_USAGE)
     words = {"create": "would be made", "update": "would be brought up to date"}
@@ -156,6 +149,20 @@ def _wanted(config: Path | None, prometheus: str | None, datasource: str | None)
         data_source_uid=datasource,
         objectives=observability.alerts,
     )
+
+
+def _compared(url: str, token: str, wanted: Wanted) -> list[Change]:
+    """What there is to do about everything that is wanted.
+
+    Raises:
+        GrafanaUnusable: Grafana cannot be asked.
+    """
+    from cluster.grafana.connection import connect, translated
+    from cluster.grafana.pushing import changes
+
+    api = connect(url, token)
+    with translated(url):
+        return [*changes(api, wanted)]
 
 
 def _token(name: str) -> str:
