@@ -17,7 +17,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppres
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import httpx
 
@@ -34,6 +34,7 @@ from cluster.starting import (
     joining,
     prepare_models,
     quieten,
+    ray_session,
     with_server,
 )
 from deployments.socket_folders import remove_unused
@@ -104,7 +105,7 @@ def serve(
             ray_started.result()
             _raise_on_signals()  # Ray has put handlers of its own in their place
             if binary is not None and metrics_port is not None:
-                session = _session()
+                session = cast("Path", ray_session())  # Ray has started
                 prometheus.start(binary, session, metrics_port)
                 report(f"Prometheus: http://127.0.0.1:{metrics_port}")
                 report(f"it runs as: {' '.join(prometheus.command(binary, session, metrics_port))}")
@@ -188,13 +189,6 @@ def _first_answer(config: ClusterConfig) -> float:
     if reply.status_code != 200:
         raise StartFailed(f"no first answer: HTTP {reply.status_code} {reply.text[:500]}")
     return time.monotonic() - started
-
-
-def _session() -> Path:
-    from ray._private import worker
-
-    node: Any = worker._global_node  # pyright: ignore[reportPrivateUsage]
-    return Path(node.get_session_dir_path())
 
 
 def _check_port(host: str, port: int, option: str = "--port") -> None:

@@ -169,7 +169,13 @@ def _does_not_start(name: str, message: str) -> str:
 
 
 def _logs() -> str:
+    session = ray_session()
+    return f"{session / 'logs' / 'serve'}" if session else "Ray's folder"
+
+
+def ray_session() -> Path | None:
+    """The folder of the Ray session that this process is in, None where it is in none."""
     from ray._private import worker
 
     node: Any = worker._global_node  # pyright: ignore[reportPrivateUsage]
-    return f"{node.get_logs_dir_path()}/serve" if node else "Ray's folder"
+    return Path(node.get_session_dir_path()) if node else None
