@@ -39,9 +39,8 @@ def analysed_before(task: Task, ballot: Ballot) -> Generator[Step, Reply, Analys
         return None
     request = analysis_request(task.request, ballot)
     analysis = Analysis(None)
-    for turn, judge in enumerate(task.preset.judges):
-        share = SHARE / (len(task.preset.judges) - turn)
-        [outcome] = yield from ask_judges([AskJudge(judge, request, share, stage=STAGE)])
+    for judge, share in task.preset.judge_shares():
+        [outcome] = yield from ask_judges([AskJudge(judge, request, SHARE * share, stage=STAGE)])
         analysis = read_analysis(outcome, ballot, judge)
         if analysis.error is None:
             break

@@ -11,7 +11,7 @@ from fusion.jury import of_jury, of_orders
 from fusion.kinship import kin
 from fusion.member import MemberProfile
 from fusion.plan import AskJudge, Outcome, Reply, Step, ask_judges
-from fusion.preset import Task
+from fusion.preset import Task, shares_of
 from fusion.succession import Failures
 from fusion.values import Verdict
 
@@ -52,9 +52,9 @@ def judged(
         )
     failures: list[tuple[str, str]] = []
     aside: tuple[Outcome, ...] = ()
-    for turn, judge in enumerate(judges):
-        asks = [AskJudge(judge, request, 1 / (len(judges) - turn), stage=stage) for request in requests]
-        outcomes = yield from ask_judges([*asks, *(beside if turn == 0 else ())])
+    for judge, share in shares_of(judges):
+        asks = [AskJudge(judge, request, share, stage=stage) for request in requests]
+        outcomes = yield from ask_judges([*asks, *(() if failures else beside)])
         aside = aside or outcomes[len(asks) :]
         verdicts, code = _read(task, outcomes[: len(asks)], ballots, judge, trust)
         if verdicts:

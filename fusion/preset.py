@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
@@ -94,8 +94,13 @@ class Preset:
 
     def judge_shares(self) -> Iterator[tuple[str, float]]:
         """The judges in line, each with its share of the time that is left when its turn comes."""
-        for asked, judge in enumerate(self.judges):
-            yield judge, 1 / (len(self.judges) - asked)
+        return shares_of(self.judges)
+
+
+def shares_of(judges: Sequence[str]) -> Iterator[tuple[str, float]]:
+    """Judges that are asked one after the other, each with its share of the time that is left when its turn comes."""
+    for asked, judge in enumerate(judges):
+        yield judge, 1 / (len(judges) - asked)
 
 
 def unfitting(preset: Preset) -> Iterator[tuple[str, str]]:
