@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
 from collections.abc import Generator
 from typing import Any
 
@@ -18,6 +15,7 @@ from tests.observability.prometheus import NotPromQL, Prometheus
 from tests.observability.upstream import upstream
 from tests.queries import of_alerts, of_panels
 from tests.serve.conftest import free_port
+from tests.serve.test_lifecycle import serving
 
 QUESTION = [{"role": "user", "content": "What is 2 + 2?"}]
 WITHIN_S = 60.0
@@ -65,29 +63,13 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Generator[Prometheus
     with upstream() as url:
         file = folder / "config.yaml"
         file.write_text(yaml.safe_dump(_config(url, port)))
-        serve = [sys.executable, "-m", "cluster.cli", "serve", "-c", str(file), "--metrics"]
-        with (
-            (folder / "stderr").open("w") as errors,
-            subprocess.Popen(
-                [*serve, "--metrics-port", str(metrics_port)],
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                start_new_session=True,
-            ) as process,
-        ):
-            try:
-                assert process.stdout is not None
-                assert process.stdout.readline().startswith("ready"), (folder / "stderr").read_text()
-                found = Prometheus(f"http://127.0.0.1:{metrics_port}")
-                _load(port)
-                assert found.ask_until_data("ray_fusion_requests_total", WITHIN_S)
-                _load(port)  # a rate needs a second sample that has grown
-                assert found.ask_until_data("sum(rate(ray_fusion_requests_total[1m])) > 0", WITHIN_S)
-                yield found
-            finally:
-                process.send_signal(signal.SIGTERM)
-                process.wait(60)
+        with serving(file, folder / "stderr", "--metrics", "--metrics-port", str(metrics_port)):
+            found = Prometheus(f"http://127.0.0.1:{metrics_port}")
+            _load(port)
+            assert found.ask_until_data("ray_fusion_requests_total", WITHIN_S)
+            _load(port)  # a rate needs a second sample that has grown
+            assert found.ask_until_data("sum(rate(ray_fusion_requests_total[1m])) > 0", WITHIN_S)
+            yield found
 
 
 def _load(port: int) -> None:

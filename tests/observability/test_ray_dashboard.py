@@ -6,10 +6,6 @@ import json
 import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,19 +14,19 @@ from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import httpx
 import pytest
 import yaml
 from playwright.sync_api import Page, sync_playwright
 
 from cluster.grafana.manifests import DASHBOARDS
 from cluster.grafana.panels import model
+from tests.observability.upstream import upstream
 from tests.serve.conftest import free_port
+from tests.serve.test_lifecycle import serving
 
 CHROMIUM = "/usr/bin/chromium"
 PICTURE = "FUSION_PICTURE"
 """Where the picture is kept; in the test's own folder when it is not set."""
-START_TIMEOUT_S = 120
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed: Debian has it"),
@@ -67,24 +63,6 @@ class _Grafana(BaseHTTPRequestHandler):
     def log_message(self, *args: Any) -> None: ...
 
 
-class _Upstream(BaseHTTPRequestHandler):
-    """An OpenAI-compatible server that knows one answer."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["content-length"]))
-        choice = {"index": 0, "message": {"role": "assistant", "content": "four"}, "finish_reason": "stop"}
-        raw = json.dumps({"choices": [choice], "usage": {"prompt_tokens": 5, "completion_tokens": 1}}).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(raw)))
-        self.end_headers()
-        self.wfile.write(raw)
-
-    def log_message(self, *args: Any) -> None: ...
-
-
 @contextmanager
 def _listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -96,56 +74,26 @@ def _listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
         server.server_close()
 
 
-@contextmanager
-def _prometheus(folder: Path) -> Iterator[str]:
-    folder.joinpath("prometheus.yml").write_text("scrape_configs: []\n")
-    at = f"127.0.0.1:{free_port()}"
-    command = ["prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
-    process = subprocess.Popen([*command, f"--web.listen-address={at}"], stderr=subprocess.DEVNULL)
-    try:
-        ends_at = time.monotonic() + 30
-        while True:
-            try:
-                httpx.get(f"http://{at}/-/ready", trust_env=False).raise_for_status()
-                break
-            except httpx.HTTPError:
-                assert time.monotonic() < ends_at
-                time.sleep(0.1)
-        yield f"http://{at}"
-    finally:
-        process.terminate()
-        process.wait()
-
-
 @pytest.fixture
-def dashboard(tmp_path: Path) -> Iterator[str]:
+def dashboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Where Ray's dashboard is, of a service that knows of a Grafana and a Prometheus."""
-    with _listening(_Upstream) as upstream, _listening(_Grafana) as grafana, _prometheus(tmp_path) as prometheus:
+    for name in [name for name in os.environ if name.startswith(("RAY_GRAFANA", "RAY_PROMETHEUS"))]:
+        monkeypatch.delenv(name)
+    metrics_port = free_port()
+    with upstream() as api, _listening(_Grafana) as grafana:
         config = {
-            "backends": {"upstream": {"kind": "remote", "base_url": f"{upstream}/v1"}},
-            "members": {name: {"backend": "upstream", "model": "m"} for name in ("claude", "gemini")},
+            "backends": {"upstream": {"kind": "remote", "base_url": api}},
+            "members": {name: {"backend": "upstream", "model": "four"} for name in ("claude", "gemini")},
             "presets": {"fusion/merge": {"mode": "merge", "panel": ["claude", "gemini"], "judge": "claude"}},
             "server": {"port": free_port()},
-            "observability": {"grafana_host": grafana, "prometheus_host": prometheus},
+            "observability": {"grafana_host": grafana, "prometheus_host": f"http://127.0.0.1:{metrics_port}"},
         }
         file, log = tmp_path / "config.yaml", tmp_path / "log"
         file.write_text(yaml.safe_dump(config))
-        env = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_GRAFANA", "RAY_PROMETHEUS"))}
-        with log.open("w") as told:
-            command = [sys.executable, "-m", "cluster.cli", "serve", "-c", str(file)]
-            service = subprocess.Popen(command, stdout=told, stderr=told, env=env)
-        try:
-            ends_at = time.monotonic() + START_TIMEOUT_S
-            while "ready http" not in log.read_text():
-                assert service.poll() is None, log.read_text()
-                assert time.monotonic() < ends_at, log.read_text()
-                time.sleep(0.2)
+        with serving(file, log, "--metrics", "--metrics-port", str(metrics_port)):
             found = re.search(r"Ray's dashboard: (http://\S+)", log.read_text())
             assert found, log.read_text()
             yield found[1]
-        finally:
-            service.send_signal(signal.SIGINT)
-            service.wait(60)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import pytest
 
 from tests.observability.prometheus import NotPromQL, Prometheus
 from tests.serve.conftest import free_port
-from tests.serve.test_lifecycle import config  # noqa: F401
+from tests.serve.test_lifecycle import config, serving  # noqa: F401
 
 SERVE = [sys.executable, "-m", "cluster.cli", "serve"]
 
@@ -55,27 +54,11 @@ def test_a_taken_port_is_named(config: Path) -> None:  # noqa: F811
 
 def test_members_are_in_prometheus_which_ends_with_the_service(config: Path, tmp_path: Path) -> None:  # noqa: F811
     port = free_port()
-    log = tmp_path / "stderr"
-    with (
-        log.open("w") as errors,
-        subprocess.Popen(
-            [*SERVE, "-c", str(config), "--metrics", "--metrics-port", str(port)],
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            start_new_session=True,
-        ) as process,
-    ):
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline().startswith("ready"), log.read_text()
-            prometheus = Prometheus(f"http://127.0.0.1:{port}")
-            assert prometheus.ask_until_data('up{job="ray"} == 1', 30)
-            assert prometheus.ask_until_data('{__name__=~"ray_fusion_member_.*"}', 45)
-            with pytest.raises(NotPromQL):
-                prometheus.ask("sum(")
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(60)
+    with serving(config, tmp_path / "stderr", "--metrics", "--metrics-port", str(port)):
+        prometheus = Prometheus(f"http://127.0.0.1:{port}")
+        assert prometheus.ask_until_data('up{job="ray"} == 1', 30)
+        assert prometheus.ask_until_data('{__name__=~"ray_fusion_member_.*"}', 45)
+        with pytest.raises(NotPromQL):
+            prometheus.ask("sum(")
     with pytest.raises(httpx.ConnectError):
         prometheus.ask("up")

@@ -65,17 +65,21 @@ def config(tmp_path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def serving(config: Path, log: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The process, in a group of its own, and its ready line."""
-    command = [sys.executable, "-m", "cluster.cli", "serve", "-c", str(config)]
+def serving(config: Path, log: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The process, in a group of its own, and its ready line. It is ended, if it has not ended by then."""
+    command = [sys.executable, "-m", "cluster.cli", "serve", "-c", str(config), *options]
     with (
         log.open("w") as errors,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True) as process,
     ):
-        assert process.stdout is not None
-        ready = next((line for line in process.stdout if line.startswith("ready ")), None)
-        assert ready is not None, f"it ended with {process.wait()}:\n{log.read_text()}"
-        yield process, ready
+        try:
+            assert process.stdout is not None
+            ready = next((line for line in process.stdout if line.startswith("ready ")), None)
+            assert ready is not None, f"it ended with {process.wait()}:\n{log.read_text()}"
+            yield process, ready
+        finally:
+            process.terminate()
+            process.wait(60)
 
 
 def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
