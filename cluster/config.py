@@ -9,32 +9,29 @@ import hashlib
 import ipaddress
 import json
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
+from pydantic import Field, field_serializer, field_validator, model_validator
 
 from cluster.observability import ObservabilityConfig
+from cluster.preset_config import PresetConfig
+from cluster.strict import Seconds, StrictModel
 from cluster.trace_config import TracesConfig, TracingConfig, provider_of
 from deployments.backups import Backup
 from deployments.catalogue import OPENROUTER_FUSION
+from deployments.openrouter import MAX_PANEL
 from deployments.resilience.breaker import BreakerSettings
 from deployments.resilience.limits import LimitSettings
 from deployments.resilience.retries import RetrySettings
 from deployments.tracing.settings import TracingSettings
 from deployments.wire import Api
-from fusion.analysis import AnalysisMode
 from fusion.cost import Price
 from fusion.member import MemberProfile
-from fusion.preset import SETTINGS_OF_MODES, AgreementPolicy, DecisionMode, Policy, Preset, unfitting
-from fusion.rubric import Criterion
-from fusion.values import Effort, Mode, Reasoning, Sampling
+from fusion.preset import Preset
+from fusion.values import Effort, Reasoning, Sampling
 
 DEFAULT_PRESET = "fusion/merge"
-MAX_PANEL = 16
-MAX_ROUNDS = 5
-MAX_CRITERIA = 8
-MAX_DEADLINE_S = 3600.0
 IO_BOUND_CPUS = 0.1
 """Coordinating and waiting for others takes little of a core."""
 
@@ -43,14 +40,9 @@ Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9]
 Setting = Literal[
     "temperature", "top_p", "max_tokens", "seed", "stop", "frequency_penalty", "presence_penalty", "reasoning"
 ]
-Seconds = Annotated[float, Field(gt=0, le=MAX_DEADLINE_S)]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Replicas(_Model):
+class Replicas(StrictModel):
     """How many replicas serve a deployment, and how many calls each should have under way."""
 
     min: Annotated[int, Field(ge=1)] = 1
@@ -75,22 +67,22 @@ class RemoteReplicas(Replicas):
     num_cpus: Annotated[float, Field(gt=0)] = IO_BOUND_CPUS
 
 
-class Placement(_Model):
+class Placement(StrictModel):
     """How Ray places a replica's shards on nodes."""
 
     strategy: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = "PACK"
 
 
-class VllmBackendConfig(_Model):
+class VllmBackendConfig(StrictModel):
     """A vLLM engine of our own."""
 
     kind: Literal["vllm"]
     model: Annotated[str, Field(min_length=1)]
-    engine: dict[str, Any] = {}
+    engine: dict[str, Any] = Field(default_factory=dict[str, Any])
     accelerator: Annotated[str, Field(min_length=1)]
     placement: Placement = Placement()
     replicas: Replicas = Replicas()
-    env: dict[str, str] = {}
+    env: dict[str, str] = Field(default_factory=dict[str, str])
 
     @property
     def keeps_what_it_read(self) -> bool:
@@ -99,7 +91,7 @@ class VllmBackendConfig(_Model):
         return self.replicas.max == 1 and bool(self.engine.get("enable_prefix_caching", True))
 
 
-class TimeoutsConfig(_Model):
+class TimeoutsConfig(StrictModel):
     """Seconds allowed for each stage of a call."""
 
     connect_s: Seconds = 5.0
@@ -108,14 +100,14 @@ class TimeoutsConfig(_Model):
     total_s: Seconds = 120.0
 
 
-class RetriesConfig(_Model):
+class RetriesConfig(StrictModel):
     """How often a failed call is made again, and how long it waits at most before that."""
 
     attempts: Annotated[int, Field(ge=1, le=10)] = RetrySettings().attempts
     max_backoff_s: Seconds = RetrySettings().max_backoff_s
 
 
-class BreakerConfig(_Model):
+class BreakerConfig(StrictModel):
     """When a failing backend is left alone, and for how long."""
 
     failures: Annotated[int, Field(ge=1)] = BreakerSettings().failures
@@ -123,7 +115,7 @@ class BreakerConfig(_Model):
     cooldown_s: Seconds = BreakerSettings().cooldown_s
 
 
-class LimitsConfig(_Model):
+class LimitsConfig(StrictModel):
     """How much a backend is asked at once and a minute, all its members together, and how many calls may wait."""
 
     concurrency: Annotated[int, Field(ge=1)] | None = None
@@ -132,7 +124,7 @@ class LimitsConfig(_Model):
     max_queued: Annotated[int, Field(ge=0)] = LimitSettings().max_queued
 
 
-class RemoteBackendConfig(_Model):
+class RemoteBackendConfig(StrictModel):
     """A remote API."""
 
     kind: Literal["remote"]
@@ -165,14 +157,14 @@ class RemoteBackendConfig(_Model):
 BackendConfig = Annotated[VllmBackendConfig | RemoteBackendConfig, Field(discriminator="kind")]
 
 
-class PriceConfig(_Model):
+class PriceConfig(StrictModel):
     """US dollars per million tokens."""
 
     input_per_mtok: Annotated[float, Field(ge=0)]
     output_per_mtok: Annotated[float, Field(ge=0)]
 
 
-class ReasoningConfig(_Model):
+class ReasoningConfig(StrictModel):
     """How much a member thinks before it answers: an effort, or a number of tokens."""
 
     effort: Effort | None = None
@@ -185,7 +177,7 @@ class ReasoningConfig(_Model):
         return self
 
 
-class MemberConfig(_Model):
+class MemberConfig(StrictModel):
     """A named voice: a backend plus model, sampling and an optional system prompt; and who is asked besides it."""
 
     backend: str
@@ -224,99 +216,7 @@ class MemberConfig(_Model):
         return Sampling(**settings)
 
 
-class AgreementConfig(_Model):
-    """When candidates that agree make a judge needless."""
-
-    short: bool = AgreementPolicy().short
-    long: Annotated[float, Field(gt=0, le=1)] | None = AgreementPolicy().long
-
-
-class CriterionConfig(_Model):
-    """Something that judge models score by."""
-
-    name: Annotated[str, Field(min_length=1, max_length=40, pattern=r'^[^"\\{}\r\n]+$')]
-    weight: Annotated[float, Field(gt=0, le=1000)] = Criterion("").weight
-    description: Annotated[str, Field(min_length=1, max_length=300)] | None = None
-
-
-class PresetConfig(_Model):
-    """A named panel, mode, judge and policy. `panel` and a list of judges are in order of trust and succession."""
-
-    mode: Mode
-    panel: Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_PANEL, strict=False)]
-    judge: str | Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_PANEL, strict=False)]
-    quorum: Annotated[int, Field(ge=1)] | None = None
-    straggler_grace: Annotated[float, Field(ge=0)] | Literal["adaptive"] = "adaptive"
-    deadline_s: Seconds = Policy().deadline_s
-    max_cost_usd: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    rounds: Annotated[int, Field(ge=1, le=MAX_ROUNDS)] | None = None
-    decision: DecisionMode | None = None
-    both_orders: bool = True
-    agreement: AgreementConfig = AgreementConfig()
-    jury: bool = False
-    rubric: Annotated[tuple[CriterionConfig, ...], Field(max_length=MAX_CRITERIA, strict=False)] = ()
-    no_harm: bool = False
-    analysis: AnalysisMode = "off"
-    judge_timeout_s: Seconds | None = None
-    prefill: bool = True
-
-    @field_validator("rubric", mode="before")
-    @classmethod
-    def _by_weight(cls, value: Any) -> Any:
-        """A mapping of names to weights says the same as a list."""
-        if not isinstance(value, dict):
-            return value
-        return [{"name": name, "weight": weight} for name, weight in cast("dict[Any, Any]", value).items()]
-
-    @field_validator("analysis", mode="before")
-    @classmethod
-    def _off(cls, value: object) -> object:
-        return "off" if value is False else value  # YAML reads a bare off as false
-
-    def preset(self, name: str) -> Preset:
-        """The preset as the core knows it."""
-        return Preset(
-            name=name,
-            mode=self.mode,
-            panel=self.panel,
-            judges=self.judges,
-            policy=Policy(self.quorum, deadline_s=self.deadline_s, max_cost_usd=self.max_cost_usd).with_grace(
-                self.straggler_grace
-            ),
-            rounds=self.rounds or 1,
-            decision=self.decision or "merge",
-            both_orders=self.both_orders,
-            agreement=AgreementPolicy(self.agreement.short, self.agreement.long),
-            jury=self.jury,
-            rubric=tuple(Criterion(each.name, each.weight, each.description) for each in self.rubric),
-            no_harm=self.no_harm,
-            analysis=self.analysis,
-            judge_timeout_s=self.judge_timeout_s,
-            prefill=self.prefill,
-        )
-
-    @property
-    def judges(self) -> tuple[str, ...]:
-        """The judges in order of succession."""
-        return (self.judge,) if isinstance(self.judge, str) else self.judge
-
-    @model_validator(mode="after")
-    def _consistent(self) -> PresetConfig:
-        if self.quorum is not None and self.quorum > len(self.panel):
-            raise ValueError(f"quorum ({self.quorum}) must not be above the panel's size ({len(self.panel)})")
-        for name, modes in SETTINGS_OF_MODES.items():
-            if getattr(self, name) is not None and self.mode not in modes:
-                raise ValueError(f"{name} belongs to the mode {' or '.join(modes)}, this is {self.mode}")
-        if len({each.name.casefold() for each in self.rubric}) < len(self.rubric):
-            raise ValueError("rubric: two criteria have the same name")
-        for _, why in unfitting(self.preset("")):
-            raise ValueError(why)
-        if self.mode == "auto" and not self.agreement.short and self.agreement.long is None:
-            raise ValueError("the mode auto compares answers: agreement.short or agreement.long must be on")
-        return self
-
-
-class ServerConfig(_Model):
+class ServerConfig(StrictModel):
     """Where the HTTP API listens, and who may use it."""
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
@@ -325,7 +225,7 @@ class ServerConfig(_Model):
     max_body_bytes: Annotated[int, Field(ge=1024)] = 4 * 1024 * 1024
 
 
-class JudgeReplicas(_Model):
+class JudgeReplicas(StrictModel):
     """How many replicas the judge deployment has, and how much of a core Ray sets aside for each."""
 
     min: Annotated[int, Field(ge=1)] = 1
@@ -333,7 +233,7 @@ class JudgeReplicas(_Model):
     num_cpus: Annotated[float, Field(gt=0)] = IO_BOUND_CPUS
 
 
-class JudgeConfig(_Model):
+class JudgeConfig(StrictModel):
     """The judge deployment: its replicas, and how many requests each takes and how many wait."""
 
     replicas: JudgeReplicas = JudgeReplicas()
@@ -348,7 +248,7 @@ class JudgeConfig(_Model):
         return self
 
 
-class ClusterConfig(_Model):
+class ClusterConfig(StrictModel):
     """A whole cluster."""
 
     backends: Annotated[dict[Name, BackendConfig], Field(min_length=1)]

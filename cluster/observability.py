@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
+
+from cluster.strict import StrictModel
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Objectives(_Model):
+class Objectives(StrictModel):
     """What an operator wants to hold: seconds, a share from 0 to 1, waiting requests a judge replica, US dollars."""
 
     p99_s: Annotated[float, Field(gt=0)] = 60.0
@@ -21,7 +19,7 @@ class Objectives(_Model):
     budget_usd_per_hour: Annotated[float, Field(gt=0)] = 10.0
 
 
-class ObservabilityConfig(_Model):
+class ObservabilityConfig(StrictModel):
     """Where Prometheus and Grafana are. Ray's dashboard asks at `grafana_host` whether Grafana is there; browsers load
     its panels from `grafana_iframe_host`."""
 

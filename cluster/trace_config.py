@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from cluster.strict import StrictModel
 from deployments.secrets import Secret
 from deployments.traces.settings import Content, KeepSettings, RotateSettings, TraceSettings, is_local
 from deployments.tracing.settings import TracingSettings
@@ -16,25 +17,21 @@ from deployments.tracing.settings import TracingSettings
 _SCHEMES = ("file", "s3", "gs", "gcs", "abfs", "abfss", "hdfs")
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class RotateConfig(_Model):
+class RotateConfig(StrictModel):
     """When a file is finished and the next one begun."""
 
     max_bytes: Annotated[int, Field(ge=64 * 1024)] = RotateSettings().max_bytes
     max_age_s: Annotated[float, Field(ge=1, le=86400)] = RotateSettings().max_age_s
 
 
-class KeepConfig(_Model):
+class KeepConfig(StrictModel):
     """How long files are kept, and how much of them."""
 
     days: Annotated[int, Field(ge=1)] | None = None
     max_bytes: Annotated[int, Field(ge=1024 * 1024)] | None = None
 
 
-class TracesConfig(_Model):
+class TracesConfig(StrictModel):
     """Where fused requests are recorded, and how much of them."""
 
     path: Annotated[str, Field(min_length=1)]
@@ -80,7 +77,7 @@ class TracesConfig(_Model):
         )
 
 
-class TracingConfig(_Model):
+class TracingConfig(StrictModel):
     """Where spans go, and what is in them."""
 
     endpoint: str
@@ -88,7 +85,7 @@ class TracingConfig(_Model):
     service_name: Annotated[str, Field(min_length=1)] = "fusion-cluster"
     sample: Annotated[float, Field(ge=0, le=1)] = 1.0
     content: bool = False
-    resource: dict[str, str] = {}
+    resource: dict[str, str] = Field(default_factory=dict[str, str])
 
     @field_validator("endpoint")
     @classmethod

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from cluster.config import PresetConfig
+from cluster.preset_config import PresetConfig
 from deployments.catalogue import Catalogue
 from deployments.chat_request import parse_chat
 from deployments.chat_response import fusion_body

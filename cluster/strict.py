@@ -1,0 +1,17 @@
+"""What the parts of a configuration have in common."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from deployments.chat_request import MAX_DEADLINE_S
+
+Seconds = Annotated[float, Field(gt=0, le=MAX_DEADLINE_S)]
+
+
+class StrictModel(BaseModel):
+    """A part of a configuration: frozen, without unknown keys, and nothing is made into another type."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
