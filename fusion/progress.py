@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -79,3 +80,11 @@ class Watcher(Protocol):
     def delta(self, delta: Delta) -> None: ...
 
     def progress(self, event: Progress) -> None: ...
+
+
+def tell(event: Progress, watcher: Watcher | None, observers: Iterable[Observer]) -> None:
+    """Tell everyone who looks on."""
+    if watcher:
+        watcher.progress(event)
+    for observer in observers:
+        observer.told(event)

@@ -6,23 +6,21 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from math import inf
 
 from fusion.budget import Budget, within_budget
-from fusion.calls import Calls, cancelled_itself, event_of, outcome_event
-from fusion.deadline import JUDGE_STAGES, skips_for
-from fusion.errors import JudgeInterrupted, MemberError, MemberTimeout
+from fusion.calls import Calls, event_of, outcome_event
+from fusion.deadline import skips_for
+from fusion.errors import JudgeInterrupted, MemberError
 from fusion.experience import Experience
+from fusion.judge_calls import JudgeCalls
 from fusion.ledger import panel_stage
 from fusion.member import Emit
 from fusion.modes import MODES
 from fusion.plan import (
     Ahead,
-    AskJudge,
     AskJudges,
     Convene,
     Decision,
-    Outcome,
     Reply,
     RoundResult,
     Step,
@@ -33,12 +31,11 @@ from fusion.preset import SKIPS, Pool, Task
 from fusion.progress import (
     CandidateEnded,
     CandidateGrew,
-    JudgeAsked,
-    JudgeEnded,
     Observer,
     PanelConvened,
     Progress,
     Watcher,
+    tell,
 )
 from fusion.round import (
     Abandoned,
@@ -92,45 +89,26 @@ async def fuse(
     started_at = _now() if started_at is None else started_at
     task, budgeted = within_budget(task)
     budget = None if budgeted is None else Budget(budgeted.max_cost_usd, task.profiles)
-    left_s = started_at + task.preset.policy.deadline_s - _now()
-    skips = task.skips | skips_for(task.preset, left_s, experience, _now())
-    return await _Run(
-        replace(task, skips=skips), Calls(pool, experience, budget), budgeted, watcher, observers, started_at
-    ).run()
-
-
-@dataclass(frozen=True, slots=True)
-class _Turn:
-    """A judge model's call under way. It is given up at `ends_at`, unless its words are being read."""
-
-    ask: AskJudge
-    call: Call
-    number: int
-    began_at: float
-    ends_at: float
-    task: asyncio.Task[Outcome]
+    deadline_at = started_at + task.preset.policy.deadline_s
+    skips = task.skips | skips_for(task.preset, deadline_at - _now(), experience, _now())
+    task, calls = replace(task, skips=skips), Calls(pool, experience, budget)
+    judges = JudgeCalls(task, calls, watcher, observers, deadline_at)
+    return await _Run(task, calls, judges, budgeted, watcher, observers, started_at, deadline_at).run()
 
 
 @dataclass(slots=True)
 class _Run:
     task: Task
     calls: Calls
+    judges: JudgeCalls
     budgeted: Budgeted | None
     watcher: Watcher | None
     observers: Sequence[Observer]
     started_at: float
+    deadline_at: float
     candidates: list[Candidate] = field(default_factory=list[Candidate])
     panel_s: float = 0.0
-    judge_s: float | None = None
-    judge_calls: int = 0
-    writer: Call | None = None
-    unsaid: list[Delta] = field(default_factory=list[Delta])
-    written: list[str] = field(default_factory=list[str])
     rounds: list[Round] = field(default_factory=list[Round])
-
-    @property
-    def deadline_at(self) -> float:
-        return self.started_at + self.task.preset.policy.deadline_s
 
     async def run(self) -> Fused:
         plan = told_of_broken_terms(self.task, MODES[self.task.preset.mode](self.task))
@@ -145,7 +123,7 @@ class _Run:
                     step = plan.send(reply)
         except StopIteration as finished:
             decision: Decision = finished.value
-            if self.watcher and not self.written:
+            if self.watcher and not self.judges.written:
                 self.watcher.delta(_whole(decision.completion))
         finally:
             plan.close()
@@ -156,8 +134,8 @@ class _Run:
         if isinstance(step, Convene):
             return await self._convene(step)
         if isinstance(step, AskJudges):
-            return await self._ask_judges(step)
-        [outcome] = await self._ask_judges(AskJudges((step,)))
+            return await self.judges.ask(step)
+        [outcome] = await self.judges.ask(AskJudges((step,)))
         if isinstance(outcome, MemberError):
             raise outcome
         return outcome
@@ -258,102 +236,8 @@ class _Run:
             emit = report
         return outcome_event(call.member, await self.calls.ask(call, emit), _now())
 
-    async def _ask_judges(self, step: AskJudges) -> tuple[Outcome, ...]:
-        """What the judge models say. Once words of one began to reach the watcher no other judge can take over, so from
-        then on it has until the deadline."""
-        began_at = _now()
-        outcomes: dict[int, Outcome] = {}
-        turns: dict[int, _Turn] = {}
-        jury_ends_at = inf
-
-        def ends_at(index: int) -> float:
-            return min(self._patience_at(turns[index]), jury_ends_at if index < step.jurors else inf)
-
-        try:
-            for index, ask in enumerate(step.asks):
-                turn_s = min((self.deadline_at - began_at) * ask.share, self.task.preset.judge_timeout_s or inf)
-                if turn_s > 0:
-                    turns[index] = self._begin(ask, began_at, turn_s)
-                else:
-                    outcomes[index] = MemberTimeout("no time is left before the deadline", member=ask.judge)
-            while not all(turn.ask.beside for turn in turns.values()):
-                tasks = [turn.task for turn in turns.values()]
-                timeout_s = max(0.0, min(ends_at(index) for index in turns) - _now())
-                await asyncio.wait(tasks, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-                for index, turn in list(turns.items()):
-                    if turn.task.done() or ends_at(index) <= _now():
-                        outcomes[index] = self._conclude(turns.pop(index))
-                voted = sum(isinstance(outcomes.get(index), Completion) for index in range(step.jurors))
-                if jury_ends_at == inf and voted > step.jurors // 2:
-                    jury_ends_at = _now() + step.grace * (_now() - began_at)
-            for index in list(turns):
-                outcomes[index] = self._conclude(turns.pop(index))
-        finally:
-            for turn in turns.values():
-                self.calls.stop(turn.task)
-            self.writer = None
-            if self.judge_calls:
-                self.judge_s = (self.judge_s or 0.0) + _now() - began_at
-        return tuple(outcomes[index] for index in range(len(step.asks)))
-
-    def _begin(self, ask: AskJudge, began_at: float, turn_s: float) -> _Turn:
-        self.judge_calls += 1
-        self._tell(JudgeAsked(ask.judge, self.judge_calls, ask.stage))
-        writes = ask.streams and self.watcher is not None
-        own, more = ask.request.sampling, self.task.judge_sampling
-        request = replace(ask.request, sampling=own.over(more) if ask.streams else more.over(own))
-        call = Call(ask.judge, request, self.deadline_at - began_at if writes else turn_s, purpose="judge")
-        if writes:
-            self.writer = call
-            self.unsaid.clear()
-        task = asyncio.create_task(self.calls.ask(call, partial(self._write, call) if writes else None))
-        return _Turn(ask, call, self.judge_calls, began_at, began_at + turn_s, task)
-
-    def _patience_at(self, turn: _Turn) -> float:
-        return self.deadline_at if self.written and turn.call is self.writer else turn.ends_at
-
-    def _conclude(self, turn: _Turn) -> Outcome:
-        """What a judge model's call came to, told and paid for. One that has not ended is stopped."""
-        task, judge = turn.task, turn.ask.judge
-        in_time = task.done()
-        wrote = turn.call is self.writer and bool(self.written)
-        if turn.call is self.writer:
-            self.writer = None
-        took_s = _now() - turn.began_at
-        if not in_time:
-            self.calls.stop(task)
-            outcome = MemberTimeout(f"no decision within {took_s:.1f} s", member=judge)
-        else:
-            outcome = cancelled_itself(judge) if task.cancelled() else task.result()
-        cost_usd = self.calls.cost_usd(judge, outcome)
-        status = "answered" if isinstance(outcome, Completion) else "failed" if in_time else "cancelled"
-        self.calls.learn(judge, JUDGE_STAGES["merge"] if turn.ask.streams else turn.ask.stage, took_s, status, cost_usd)
-        if wrote or outcome.usage or isinstance(outcome, Completion):
-            self.calls.ledger.charge(turn.ask.stage, outcome.usage, cost_usd)
-        for observer in self.observers:
-            observer.told(JudgeEnded(judge, outcome, took_s * 1e3, cost_usd, turn.number))
-        if isinstance(outcome, MemberError) and wrote:
-            written = None if in_time else Completion("".join(self.written), finish_reason="length")
-            raise JudgeInterrupted(f"the judge model broke off in mid-answer: {outcome.code}", partial=written)
-        return outcome
-
-    def _write(self, call: Call, delta: Delta) -> None:
-        """Hand on a piece of the answer, unless its writer was given up. Blank pieces wait for the first word, so that
-        a judge model which never writes one can still be replaced."""
-        if self.watcher is None or call is not self.writer:
-            return
-        self.unsaid.append(delta)
-        if self.written or delta.text.strip() or delta.tool_calls:
-            for piece in self.unsaid:
-                self.written.append(piece.text)
-                self.watcher.delta(piece)
-            self.unsaid.clear()
-
     def _tell(self, event: Progress) -> None:
-        if self.watcher:
-            self.watcher.progress(event)
-        for observer in self.observers:
-            observer.told(event)
+        tell(event, self.watcher, self.observers)
 
     def _pays_for_s(self, stage: str, member: str, age_s: float, worth_s: float) -> float | None:
         return self.calls.experience.pays_for_s(member, stage, age_s, worth_s, _now())
@@ -378,7 +262,7 @@ class _Run:
             judge=decision.judge,
             candidates=tuple(self.candidates),
             verdict=decision.verdict,
-            timings=Timings(total_ms, self.panel_s * 1e3, None if self.judge_s is None else self.judge_s * 1e3),
+            timings=Timings(total_ms, self.panel_s * 1e3, self.judges.took_ms),
             overhead_vs_slowest_member=total_ms / slowest_ms - 1 if slowest_ms > 0 else None,
             usage=self.calls.ledger.usage,
             cost_usd=self.calls.ledger.cost_usd,
@@ -390,7 +274,7 @@ class _Run:
             suspicious=decision.suspicious,
             analysis=decision.analysis,
             no_harm=decision.no_harm,
-            saved=saved(self.task.preset, self.rounds, self.judge_calls, self.calls.experience, _now()),
+            saved=saved(self.task.preset, self.rounds, self.judges.asked, self.calls.experience, _now()),
             budget=self.budgeted,
         )
 
