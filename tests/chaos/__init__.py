@@ -2,8 +2,3 @@
 
 `make chaos` and `make soak` are these; `test_smoke.py` is a short one of each.
 """
-
-import os
-
-# Ray protects what `fusion serve` starts with a token, and looks for it only when told to before it is imported.
-os.environ.setdefault("RAY_AUTH_MODE", "token")

@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 import ray
 import yaml
-from ray.serve.context import _get_global_client
+from ray.serve.context import _get_global_client, _set_global_client
 
 from cluster.app import APP_NAME
 from cluster.processes import MARK
@@ -222,6 +222,8 @@ def serving(address: str | None = None, **config: Any) -> Iterator[Service]:
                 if address is None:
                     with suppress(Exception):
                         ray.shutdown()
+                    # Serve would go on asking the controller of the cluster that is gone.
+                    _set_global_client(None)
                 process.terminate()
                 try:
                     process.wait(60)
