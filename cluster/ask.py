@@ -67,7 +67,8 @@ class _View:
                 self.candidates[event["member"]]["content"] += event["delta"]["content"]
             case "candidate_ended":
                 candidate = event["candidate"]
-                self.candidates[candidate["member"]] |= candidate
+                # One that cannot take the request was never asked.
+                self.candidates.setdefault(candidate["member"], {}).update(candidate)
             case "judge_asked":
                 self.judge = event["judge"]
             case _:

@@ -311,9 +311,8 @@ def _outline(file: Path, config: ClusterConfig) -> Tree:
         backends.add(f"{name}: {backend.kind}, used by {', '.join(members) or 'no member'}")
     presets = tree.add("presets")
     for name, preset in config.fusion_presets().items():
-        quorum = preset.policy.quorum_of(len(preset.panel))
         panel, judges = ", ".join(preset.panel), ", then ".join(preset.judges)
-        presets.add(f"{name}: {preset.mode} of {panel}, quorum {quorum}, judged by {judges}")
+        presets.add(f"{name}: {preset.mode} of {panel}, quorum {preset.quorum}, judged by {judges}")
     return tree
 
 

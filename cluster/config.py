@@ -85,6 +85,12 @@ class VllmBackendConfig(StrictModel):
     env: dict[str, str] = Field(default_factory=dict[str, str])
 
     @property
+    def context_tokens(self) -> int | None:
+        """How many tokens a prompt and its answer may have together; None where the model itself says so."""
+        most = self.engine.get("max_model_len")
+        return most if isinstance(most, int) and most > 0 else None
+
+    @property
     def keeps_what_it_read(self) -> bool:
         """Whether a prompt that begins as an earlier one did is read from there on only. With several replicas the
         earlier one may have been read by another."""
@@ -194,6 +200,8 @@ class MemberConfig(StrictModel):
     omits: Annotated[frozenset[Setting], Field(strict=False)] = frozenset()
     price: PriceConfig | None = None
     family: Annotated[str, Field(min_length=1)] | None = None
+    images: bool = True
+    context_tokens: Annotated[int, Field(ge=1)] | None = None
     fallbacks: Annotated[tuple[str, ...], Field(max_length=MAX_PANEL, strict=False)] = ()
     hedge: str | Literal[False] | None = None
 
@@ -303,6 +311,8 @@ class ClusterConfig(StrictModel):
                 yield ("members", name, "backend"), _unknown("backend", member.backend, self.backends)
             elif isinstance(backend, RemoteBackendConfig) and member.model is None:
                 yield ("members", name), "a member of a remote backend needs a model"
+            elif isinstance(backend, VllmBackendConfig) and member.context_tokens is not None:
+                yield ("members", name, "context_tokens"), "an engine of our own has its backend's engine.max_model_len"
             elif isinstance(backend, VllmBackendConfig) and member.omits:
                 yield ("members", name, "omits"), "an engine of our own takes every setting"
             elif isinstance(backend, VllmBackendConfig) and member.model not in (None, backend.model):
@@ -354,9 +364,19 @@ class ClusterConfig(StrictModel):
         backend = self.backends[member.backend]
         model = member.model or (backend.model if isinstance(backend, VllmBackendConfig) else "")
         price = None if member.price is None else Price(**member.price.model_dump())
-        prefills = isinstance(backend, VllmBackendConfig) and backend.keeps_what_it_read
+        engine = backend if isinstance(backend, VllmBackendConfig) else None
         return MemberProfile(
-            name, member.backend, model, member.sampling(), member.system, price, member.family, prefills
+            name,
+            member.backend,
+            model,
+            member.sampling(),
+            member.system,
+            price,
+            member.family,
+            prefills=engine is not None and engine.keeps_what_it_read,
+            takes_images=member.images,
+            context_tokens=member.context_tokens if engine is None else engine.context_tokens,
+            has_tokenizer=engine is not None,
         )
 
 

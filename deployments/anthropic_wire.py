@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from deployments.anthropic_schema import UnclosableObject, closed_schema
 from deployments.anthropic_turns import PROVIDER, conversation
-from deployments.upstream_errors import error_from_complaint, machine_code, says_too_long
+from deployments.upstream_errors import CONTEXT_LENGTH_EXCEEDED, error_from_complaint, machine_code, says_too_long
 from deployments.upstream_json import count, items, mapping, new_call_id, text, written
 from deployments.wire import Complaint, refused
 from fusion.errors import MalformedReply, MemberError, MemberUnauthorized
@@ -154,7 +154,7 @@ def complaint_in(body: object) -> Complaint:
     kind: type[MemberError] | None = None
     message = text(error.get("message"))
     if says_too_long(message):
-        code = "context_length_exceeded"
+        code = CONTEXT_LENGTH_EXCEEDED
     # All come with statuses that stand for something else, 400 and 429.
     elif "credit balance" in message[:200].lower():
         code, kind = "billing_error", MemberUnauthorized

@@ -113,7 +113,14 @@ class Catalogue:
             for preset in self.presets.values()
         ]
         members = [
-            {"kind": "member", "backend": profile.backend, "model": profile.model} for profile in self.profiles.values()
+            {
+                "kind": "member",
+                "backend": profile.backend,
+                "model": profile.model,
+                "images": profile.takes_images,
+                "context_tokens": profile.context_tokens,
+            }
+            for profile in self.profiles.values()
         ]
         named = zip([*self.presets, *self.profiles], [*presets, *members], strict=True)
         base = {"object": "model", "created": created, "owned_by": "fusion-cluster"}

@@ -13,6 +13,7 @@ from fusion.assembly import Assembly
 from fusion.errors import (
     BreakerOpen,
     BudgetTooSmall,
+    ContextExceeded,
     FusionError,
     InvalidRequest,
     LimitReached,
@@ -21,6 +22,7 @@ from fusion.errors import (
     MemberRejected,
     NoQuorum,
     NoValidAnswer,
+    TakesNoImages,
     UnknownModel,
 )
 from fusion.progress import CandidateEnded, CandidateGrew, JudgeAsked, PanelConvened, Progress
@@ -144,6 +146,7 @@ def fusion_body(fused: Fused, preset: str, include: Collection[str]) -> dict[str
         "analysis": None if fused.analysis is None else asdict(fused.analysis),
         "no_harm": None if fused.no_harm is None else _no_harm_body(fused.no_harm),
         "suspicious": fused.suspicious,
+        "fit": None if fused.fit is None else asdict(fused.fit),
         "timings_ms": {
             "total": _ms(timings.total_ms),
             "panel": _ms(timings.panel_ms),
@@ -210,6 +213,8 @@ def error_body(error: FusionError) -> dict[str, Any]:
     kinds = {401: "authentication_error", 429: "rate_limit_error"}
     kind = kinds.get(status, "invalid_request_error" if status < 500 else "server_error")
     param = error.param if isinstance(error, InvalidRequest) else None
+    if isinstance(error, TakesNoImages | ContextExceeded):
+        param = "messages"
     body: dict[str, Any] = {"error": {"message": error.message, "type": kind, "param": param, "code": error.code}}
     if isinstance(error, BudgetTooSmall):
         body["fusion"] = {"least_usd": error.least_usd}

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from deployments.upstream_errors import error_from_complaint, machine_code, says_too_long
+from deployments.upstream_errors import CONTEXT_LENGTH_EXCEEDED, error_from_complaint, machine_code, says_too_long
 from deployments.upstream_json import count, items, mapping, new_call_id, parsed, text, written
 from deployments.wire import Complaint, InlineImage, image_source, refused
 from fusion.errors import MalformedReply, MemberError, MemberRejected, MemberUnauthorized
@@ -136,7 +136,7 @@ def complaint_in(body: object) -> Complaint:
     status = machine_code(error.get("status"))
     code = reason or status
     if says_too_long(error.get("message")):
-        code = "context_length_exceeded"
+        code = CONTEXT_LENGTH_EXCEEDED
     return Complaint(
         code=code,
         status=count(error.get("code")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -30,6 +31,7 @@ class HandleMember:
     def __init__(self, handle: DeploymentHandle[Any]) -> None:
         self._asking: Any = handle.options(method_name="ask")
         self._watching: Any = handle.options(method_name="watch", stream=True)
+        self._counting: Any = handle.options(method_name="count")
         self._status: Any = handle.options(method_name="status")
 
     async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
@@ -47,6 +49,24 @@ class HandleMember:
         if not isinstance(outcome, Completion):
             raise MalformedReply(f"a {type(outcome).__name__} instead of a completion", member=call.member)
         return outcome
+
+    async def count(self, call: Call, texts: Sequence[str] = ()) -> Sequence[int]:
+        """The tokens of the call's prompt, then of each text, by the tokenizer of a backend that has one.
+
+        Raises:
+            MemberError: they cannot be counted now.
+        """
+        response = self._counting.remote(call, tuple(texts))
+        try:
+            counted: Sequence[int] | MemberError = await response
+        except asyncio.CancelledError:
+            response.cancel()
+            raise
+        except (RayError, RayServeException, RequestCancelledError, RpcError) as error:
+            raise member_error_from(error, call.member) from error
+        if isinstance(counted, MemberError):
+            raise counted
+        return counted
 
     async def status(self) -> ReplicaStatus:
         """A replica's own word; ask with a timeout, for a deployment without replicas never answers."""

@@ -25,7 +25,7 @@ from deployments.secrets import Secret
 from deployments.traces.fused_request import Account
 from deployments.traces.settings import TraceSettings
 from deployments.tracing.settings import TracingSettings
-from deployments.voiced import Voiced
+from deployments.voiced import Voiced, VoicedTokenizer
 from fusion.cost import cost_usd
 from fusion.errors import EmptyCompletion, LimitReached, MemberTimeout
 from fusion.experience import Experience
@@ -81,9 +81,14 @@ class Judge:
         self._members: dict[str, Member] = {**members, **resilient}
         self._experience = Experience()
         prefilling = {name: members[name] for name, profile in catalogue.profiles.items() if profile.prefills}
-        self._pool = Pool(self._members, catalogue.profiles, prefilling)
+        tokenizers = {
+            name: VoicedTokenizer(self._handles[name], profile)
+            for name, profile in catalogue.profiles.items()
+            if profile.has_tokenizer
+        }
+        self._pool = Pool(self._members, catalogue.profiles, prefilling, tokenizers)
         # Who stands in has a price of its own, and a second call costs as much again: within a budget there are none.
-        self._pool_of_few = Pool(members, catalogue.profiles)
+        self._pool_of_few = Pool(members, catalogue.profiles, tokenizers=tokenizers)
         Exporter(resilient).start()
         Exporter({"": self}, family=JUDGE).start()
         self._metrics = RequestMetrics(catalogue.presets)
@@ -209,7 +214,7 @@ class Judge:
         members = {name: replies[handle] for name, handle in self._handles.items()}
         can_answer = {name for name in members if any(members[voice].ready for voice in (name, *self._stand_ins(name)))}
         presets = {
-            name: len(can_answer.intersection(preset.panel)) >= preset.policy.quorum_of(len(preset.panel))
+            name: len(can_answer.intersection(preset.panel)) >= preset.quorum
             for name, preset in self.catalogue.presets.items()
         }
         return {

@@ -61,7 +61,7 @@ class MemberReplica:
         try:
             return await self._member.ask(call)
         except Exception as error:
-            return _outcome(error, call)
+            return outcome_of(error, call)
 
     async def watch(self, call: Call) -> AsyncGenerator[Deltas | Outcome, None]:
         """One call for someone who is watching: the deltas as they come, those that are already there in one item,
@@ -84,7 +84,7 @@ class MemberReplica:
             try:
                 outcome: Outcome = await task
             except Exception as error:
-                outcome = _outcome(error, call)
+                outcome = outcome_of(error, call)
             yield outcome
         finally:
             if not task.done():
@@ -96,7 +96,8 @@ class MemberReplica:
         return ReplicaStatus(ready=True)
 
 
-def _outcome(error: Exception, call: Call) -> MemberError:
+def outcome_of(error: Exception, call: Call) -> MemberError:
+    """What an error means for a call, as it travels."""
     if not isinstance(error, MemberError):
         _log.error("member %s: %s", call.member, whereabouts(error))
         error = unexpected(error, call.member)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ray.serve.handle import DeploymentHandle
@@ -41,6 +42,9 @@ class AskingNearby:
         if isinstance(outcome, MemberError):
             raise outcome
         raise MalformedReply(f"a {type(outcome).__name__} instead of a completion", member=call.member)
+
+    async def count(self, call: Call, texts: Sequence[str] = ()) -> Sequence[int]:
+        return await self._member.count(call, texts)
 
     async def status(self) -> ReplicaStatus:
         return await self._member.status()

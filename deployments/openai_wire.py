@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from deployments.openai_dialects import COMMON, Dialect
-from deployments.upstream_errors import error_from_complaint, machine_code, says_too_long
+from deployments.upstream_errors import CONTEXT_LENGTH_EXCEEDED, error_from_complaint, machine_code, says_too_long
 from deployments.upstream_json import count, items, mapping, new_call_id, text, written
 from deployments.wire import Complaint, InlineImage, image_source, refused
 from fusion.errors import MalformedReply, MemberError, MemberRejected, MemberUnauthorized
@@ -54,7 +54,7 @@ _KINDS: Mapping[str, type[MemberError]] = {
     "billing_hard_limit_reached": MemberUnauthorized,
     "account_deactivated": MemberUnauthorized,
     "invalid_api_key": MemberUnauthorized,
-    "context_length_exceeded": MemberRejected,
+    CONTEXT_LENGTH_EXCEEDED: MemberRejected,
     "content_filter": MemberRejected,
     "content_policy_violation": MemberRejected,
 }
@@ -248,7 +248,7 @@ def complaint_in(body: object) -> Complaint:
     number = error.get("code") if isinstance(error.get("code"), int) else None
     code = machine_code(error.get("code"), error.get("type"))
     if says_too_long(error.get("message")):
-        code = "context_length_exceeded"
+        code = CONTEXT_LENGTH_EXCEEDED
     elif text(error.get("message")).startswith(_UNSUPPORTED):
         code = "unsupported_parameters"
     elif "flagged_input" in mapping(error.get("metadata")):  # OpenRouter's moderation, a 403

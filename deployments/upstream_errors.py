@@ -17,6 +17,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from deployments.wire import Complaint
 from fusion.errors import (
+    ContextExceeded,
     MalformedReply,
     MemberError,
     MemberOverloaded,
@@ -38,6 +39,9 @@ FOREIGN_ERRORS = (
 )
 """Everything that an exchange over httpx and aiohttp may raise."""
 
+CONTEXT_LENGTH_EXCEEDED = ContextExceeded.code
+"""What is made of the many ways to say that a request is too long: OpenAI's own code."""
+
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _CONTEXT = re.compile(
     r"(maximum context length|context (length|window)|prompt is too long|too many tokens"
@@ -52,7 +56,7 @@ _TIMEOUTS = frozenset({408, 504})
 def error_from_response(status: int, headers: Mapping[str, str], complaint: Complaint, member: str) -> MemberError:
     """The error that a response with a status other than 200 stands for."""
     after_s = retry_after_s(headers.get("retry-after"))
-    kind = complaint.kind or _kind_of(status)
+    kind = _kind(complaint, status)
     message = f"HTTP {status}" + (f" ({complaint.code})" if complaint.code else "")
     if 300 <= status < 400:
         message += ": redirects are refused"
@@ -63,7 +67,7 @@ def error_from_response(status: int, headers: Mapping[str, str], complaint: Comp
 
 def error_from_complaint(complaint: Complaint, member: str | None = None) -> MemberError:
     """The error that stands in the place of an answer, in a response with the status 200 or in mid-stream."""
-    kind = complaint.kind or _kind_of(complaint.status or 500)
+    kind = _kind(complaint, complaint.status or 500)
     message = "an error in place of the answer" + (f" ({complaint.code})" if complaint.code else "")
     return _error(kind, message, member, complaint.retry_after_s)
 
@@ -119,6 +123,12 @@ def retry_after_s(value: str | None) -> float | None:
         return max(0.0, (at - datetime.now(UTC)).total_seconds())
     except (ValueError, OverflowError):
         return None
+
+
+def _kind(complaint: Complaint, status: int) -> type[MemberError]:
+    kind = complaint.kind or _kind_of(status)
+    # A limit on tokens a minute is complained of in much the same words.
+    return ContextExceeded if kind is MemberRejected and complaint.code == CONTEXT_LENGTH_EXCEEDED else kind
 
 
 def _kind_of(status: int) -> type[MemberError]:

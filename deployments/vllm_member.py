@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from pathlib import Path
@@ -27,11 +27,13 @@ from vllm.platforms import current_platform
 from deployments.cpu_shards import CpuShards
 from deployments.engine_queue import EngineQueue
 from deployments.engine_schemas import lengths_as_patterns
+from deployments.engine_tokenizer import engine_tokens
 from deployments.image_urls import ImageUrls, has_links
-from deployments.member_replica import Deltas, MemberReplica, Outcome, ReplicaStatus
+from deployments.member_replica import Deltas, MemberReplica, Outcome, ReplicaStatus, outcome_of
 from deployments.openai_wire import StreamReader, chat_body, completion_from
 from deployments.queue_depth import autoscaling_config
 from fusion.errors import (
+    ContextExceeded,
     MalformedReply,
     MemberError,
     MemberOverloaded,
@@ -96,12 +98,11 @@ class VLLMReplica(LLMServer):
     """An engine as a member's replica: what `MemberReplica` offers, on `LLMServer`'s life cycle."""
 
     async def __init__(self, llm_config: LLMConfig) -> None:
+        self._model_id = llm_config.model_id
         hosts = llm_config.engine_kwargs.get("allowed_media_domains") or ()
         self._queue = EngineQueue()
         # First, for `__del__` is called too when the engine does not start.
-        self._replica = MemberReplica(
-            lambda: EngineMember(self, llm_config.model_id, image_hosts=hosts, queue=self._queue)
-        )
+        self._replica = MemberReplica(lambda: EngineMember(self, self._model_id, image_hosts=hosts, queue=self._queue))
         _spare_the_search(llm_config)
         await super().__init__(llm_config, engine_cls=PlacedEngine)
         self._queue.attach(getattr(self.engine, "_engine_client", None))
@@ -113,6 +114,13 @@ class VLLMReplica(LLMServer):
     async def watch(self, call: Call) -> AsyncGenerator[Deltas | Outcome, None]:
         async for item in self._replica.watch(call):
             yield item
+
+    async def count(self, call: Call, texts: Sequence[str]) -> tuple[int, ...] | MemberError:
+        """How many tokens the call's prompt has, images left out, and each of the texts alone."""
+        try:
+            return await engine_tokens(self, self._model_id, call, texts)
+        except Exception as error:
+            return outcome_of(error, call)
 
     async def __del__(self) -> None:
         """Serve's hook for a replica that is to end."""
@@ -263,7 +271,7 @@ def _error_from(error: Mapping[str, Any]) -> MemberError:
     if code >= HTTPStatus.INTERNAL_SERVER_ERROR and code != HTTPStatus.NOT_IMPLEMENTED:
         return MemberUnavailable(f"the engine failed ({kind})")
     if error.get("param") in _TOO_LONG:
-        return MemberRejected("the request and its answer are longer than the model's context")
+        return ContextExceeded("the prompt and its answer are longer than the model's context")
     return MemberRejected(f"the engine refused the request ({kind})")
 
 

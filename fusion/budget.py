@@ -104,7 +104,7 @@ def within_budget(task: Task) -> tuple[Task, Budgeted | None]:
             f"{', '.join(nameless)}; for one that costs nothing set both prices to 0",
             param="fusion.max_cost_usd",
         )
-    at_least = preset.policy.quorum_of(len(preset.panel))
+    at_least = preset.quorum
     panel = preset.panel
     planned_usd = planned_cost_usd(task, panel)
     while planned_usd > budget_usd:

@@ -57,5 +57,4 @@ def _round_s(preset: Preset, stage: str, experience: Experience, now: float) -> 
     """When a quorum of the panel has answered; None when too few of its members are known."""
     times_s = [experience.quantile_s(member, stage, SHARE, now) for member in preset.panel]
     known_s = sorted(time for time in times_s if time is not None)
-    quorum = preset.policy.quorum_of(len(preset.panel))
-    return known_s[quorum - 1] if len(known_s) >= quorum else None
+    return known_s[preset.quorum - 1] if len(known_s) >= preset.quorum else None

@@ -13,6 +13,8 @@
     │   │   └── LimitReached      our own limit on calls to it leaves no room
     │   ├── MemberUnauthorized    our key or account was refused
     │   ├── MemberRejected        it does not accept this request
+    │   │   ├── TakesNoImages     the request has images
+    │   │   └── ContextExceeded   the prompt and its answer are longer than its context
     │   ├── OverBudget            the call was not made: the request's budget is used up
     │   ├── MalformedReply        what came back is not a reply
     │   └── EmptyCompletion       a reply without text and without tool calls
@@ -143,9 +145,21 @@ class MemberUnauthorized(MemberError):
 
 
 class MemberRejected(MemberError):
-    """The member's backend does not accept this request, such as one longer than its context."""
+    """The member's backend does not accept this request."""
 
     code = "rejected"
+
+
+class TakesNoImages(MemberRejected):
+    """The request has images, and the member's model takes none. Without a member it is the panel that takes none."""
+
+    code = "images_not_supported"
+
+
+class ContextExceeded(MemberRejected):
+    """The prompt and its answer are longer than the member's context. Without a member it is the panel's."""
+
+    code = "context_length_exceeded"
 
 
 class OverBudget(MemberError):

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
 
+from fusion.askable import without_images
 from fusion.calls import Calls, cancelled_itself
 from fusion.deadline import JUDGE_STAGES
 from fusion.errors import JudgeInterrupted, MemberError, MemberTimeout
 from fusion.plan import AskJudge, AskJudges, Outcome
 from fusion.preset import Task
 from fusion.progress import JudgeAsked, JudgeEnded, Observer, Watcher, tell
-from fusion.values import Call, Completion, Delta
+from fusion.values import Call, Completion, Delta, Fit
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,8 @@ class _Turn:
 @dataclass(slots=True)
 class JudgeCalls:
     """Asks judge models. `asked` counts the calls, `took_ms` is the time that was spent on them, None when there were
-    none, and `written` what the watcher was handed of the answer."""
+    none, `written` what the watcher was handed of the answer, and `without_images` are those who were told of images
+    and not shown any."""
 
     task: Task
     calls: Calls
@@ -43,8 +45,14 @@ class JudgeCalls:
     asked: int = 0
     took_ms: float | None = None
     written: list[str] = field(default_factory=list[str])
+    without_images: dict[str, None] = field(default_factory=dict[str, None])
     _writer: Call | None = None
     _unsaid: list[Delta] = field(default_factory=list[Delta])
+
+    @property
+    def fit(self) -> Fit | None:
+        """What prompts were made to fit; None when none had to be."""
+        return Fit(tuple(self.without_images)) if self.without_images else None
 
     async def ask(self, step: AskJudges) -> tuple[Outcome, ...]:
         """What the judge models say. Once words of one began to reach the watcher no other judge can take over, so from
@@ -92,8 +100,12 @@ class JudgeCalls:
         self.asked += 1
         tell(JudgeAsked(ask.judge, self.asked, ask.stage), self.watcher, self.observers)
         writes = ask.streams and self.watcher is not None
-        own, more = ask.request.sampling, self.task.judge_sampling
-        request = replace(ask.request, sampling=own.over(more) if ask.streams else more.over(own))
+        request = ask.request
+        if request.images and not self.task.profiles[ask.judge].takes_images:
+            request = without_images(request)
+            self.without_images[ask.judge] = None
+        own, more = request.sampling, self.task.judge_sampling
+        request = replace(request, sampling=own.over(more) if ask.streams else more.over(own))
         call = Call(ask.judge, request, self.deadline_at - began_at if writes else turn_s, purpose="judge")
         if writes:
             self._writer = call

@@ -6,7 +6,7 @@ one, and `deployments/` has those that reach a vLLM engine, a remote API, or a r
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -34,11 +34,24 @@ class Member(Protocol):
         ...
 
 
+class TokenCounter(Protocol):
+    """A member's own tokenizer, wherever it is."""
+
+    async def count(self, call: Call, texts: Sequence[str] = ()) -> Sequence[int]:
+        """The tokens of the call's prompt, all that its model reads of it but images; then those of each text alone.
+
+        Raises:
+            MemberError: they cannot be counted now.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class MemberProfile:
     """What makes a member a voice of its own: the backend and model that it speaks through, its sampling and its
     system prompt. `price` is what its tokens cost, None when unknown; `family` the kin of its model, None when its name
-    tells. `prefills`: what it was shown ahead it need not read again."""
+    tells. `prefills`: what it was shown ahead it need not read again. `context_tokens` is how many tokens a prompt and
+    its answer may have together, None when unknown; with `has_tokenizer` its backend can count them."""
 
     name: str
     backend: str
@@ -48,6 +61,9 @@ class MemberProfile:
     price: Price | None = None
     family: str | None = None
     prefills: bool = False
+    takes_images: bool = True
+    context_tokens: int | None = None
+    has_tokenizer: bool = False
 
     @property
     def origin(self) -> tuple[str, str]:

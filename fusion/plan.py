@@ -135,12 +135,12 @@ def convene(
     assert isinstance(result, RoundResult)
     answered = tuple(candidate for candidate in result.candidates if candidate.status == "answered")
     if not result.has_quorum:
-        quorum = task.preset.policy.quorum_of(len(task.preset.panel))
-        missing = ", ".join(_outcome(candidate) for candidate in result.candidates if candidate.status != "answered")
+        outcomes = (*result.candidates, *task.left_out)
+        missing = ", ".join(_outcome(candidate) for candidate in outcomes if candidate.status != "answered")
         when = "before the deadline" if result.timed_out else "and too few are left"
         raise NoQuorum(
-            f"{len(answered)} of the {quorum} candidates that a quorum needs answered {when}: {missing}",
-            candidates=result.candidates,
+            f"{len(answered)} of the {task.preset.quorum} candidates that a quorum needs answered {when}: {missing}",
+            candidates=outcomes,
             timed_out=result.timed_out,
         )
     return replace(task, shown=result.shown), answered
@@ -150,7 +150,7 @@ def settled_by_agreement(task: Task, quorum: int | None = None) -> Settled:
     """When a round needs no more answers: those that came agree, whatever the others may say. `quorum` stands in for
     the panel's."""
     preset = task.preset
-    enough = quorum or preset.policy.quorum_of(len(preset.panel))
+    enough = quorum or preset.quorum
 
     def settled(candidates: Sequence[Candidate], running: int) -> bool:
         valid, _ = admitted(task.request, candidates)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from fusion.analysis import AnalysisMode
-from fusion.member import Member, MemberProfile
+from fusion.member import Member, MemberProfile, TokenCounter
 from fusion.rubric import Criterion
-from fusion.values import Mode, Request, Sampling
+from fusion.values import Candidate, Mode, Request, Sampling
 
 DecisionMode = Literal["best-of", "merge"]
 Skip = Literal["second_order", "rebuttals", "judge"]
@@ -88,6 +88,11 @@ class Preset:
     prefill: bool = True
 
     @property
+    def quorum(self) -> int:
+        """How many candidates are enough to go on."""
+        return self.policy.quorum_of(len(self.panel))
+
+    @property
     def decides_by(self) -> DecisionMode:
         """How the candidates become one answer in the end."""
         return self.mode if self.mode == "best-of" or self.mode == "merge" else self.decision
@@ -118,11 +123,12 @@ def unfitting(preset: Preset) -> Iterator[tuple[str, str]]:
 @dataclass(frozen=True, slots=True)
 class Pool:
     """All members: what reaches each, and what makes each a voice of its own. Both have the same keys. `prefilling` are
-    those that can be shown a prompt ahead, without anyone standing in for them."""
+    those that can be shown a prompt ahead, without anyone standing in for them; `tokenizers` reach the members' own."""
 
     members: Mapping[str, Member]
     profiles: Mapping[str, MemberProfile]
     prefilling: Mapping[str, Member] = field(default_factory=dict[str, Member])
+    tokenizers: Mapping[str, TokenCounter] = field(default_factory=dict[str, TokenCounter])
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +138,8 @@ class Task:
 
     `panel_sampling` goes before the request's own where the panel is asked, `judge_sampling` where a judge model
     judges; where one writes the answer, the request's own comes first. `shown` are the members whose candidates a judge
-    model has read already: it is asked about them in this order, and about the others after them.
+    model has read already: it is asked about them in this order, and about the others after them. `left_out` are those
+    who cannot take the request: they are no part of the preset's panel any more.
     """
 
     preset: Preset
@@ -143,3 +150,4 @@ class Task:
     panel_sampling: Sampling = field(default_factory=Sampling)
     judge_sampling: Sampling = field(default_factory=Sampling)
     shown: tuple[str, ...] = ()
+    left_out: tuple[Candidate, ...] = ()

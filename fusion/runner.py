@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from fusion.askable import askable
 from fusion.budget import Budget, within_budget
 from fusion.calls import Calls, event_of, outcome_event
+from fusion.counting import counted
 from fusion.deadline import skips_for
 from fusion.errors import JudgeInterrupted, MemberError
 from fusion.experience import Experience
@@ -81,15 +83,17 @@ async def fuse(
             this one.
 
     Raises:
+        MemberRejected: too few of the panel can take the request; nothing was asked.
         PriceUnknown, BudgetTooSmall: the task's budget cannot be kept, or does not pay for a quorum; nothing was asked.
         NoQuorum: too few members answered.
         JudgeInterrupted: the judge model failed when part of its answer had been handed to the watcher.
     """
     experience = experience or Experience()
     started_at = _now() if started_at is None else started_at
+    deadline_at = started_at + task.preset.policy.deadline_s
+    task = askable(task, await counted(task, pool, deadline_at - _now()))
     task, budgeted = within_budget(task)
     budget = None if budgeted is None else Budget(budgeted.max_cost_usd, task.profiles)
-    deadline_at = started_at + task.preset.policy.deadline_s
     skips = task.skips | skips_for(task.preset, deadline_at - _now(), experience, _now())
     task, calls = replace(task, skips=skips), Calls(pool, experience, budget)
     judges = JudgeCalls(task, calls, watcher, observers, deadline_at)
@@ -111,6 +115,8 @@ class _Run:
     rounds: list[Round] = field(default_factory=list[Round])
 
     async def run(self) -> Fused:
+        for candidate in self.task.left_out:
+            self._tell(CandidateEnded(candidate))
         plan = told_of_broken_terms(self.task, MODES[self.task.preset.mode](self.task))
         try:
             step = next(plan)
@@ -149,7 +155,7 @@ class _Run:
         panel = Round(
             members=tuple(step.requests),
             policy=RoundPolicy(
-                quorum=policy.quorum_of(len(self.task.preset.panel)),
+                quorum=self.task.preset.quorum,
                 straggler_grace=policy.straggler_grace,
                 patience_at=patience_at,
                 deadline_at=patience_at if step.optional else self.deadline_at,
@@ -260,7 +266,7 @@ class _Run:
             completion=decision.completion,
             mode=self.task.preset.mode,
             judge=decision.judge,
-            candidates=tuple(self.candidates),
+            candidates=(*self.candidates, *self.task.left_out),
             verdict=decision.verdict,
             timings=Timings(total_ms, self.panel_s * 1e3, self.judges.took_ms),
             overhead_vs_slowest_member=total_ms / slowest_ms - 1 if slowest_ms > 0 else None,
@@ -274,6 +280,7 @@ class _Run:
             suspicious=decision.suspicious,
             analysis=decision.analysis,
             no_harm=decision.no_harm,
+            fit=self.judges.fit,
             saved=saved(self.task.preset, self.rounds, self.judges.asked, self.calls.experience, _now()),
             budget=self.budgeted,
         )

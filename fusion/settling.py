@@ -19,7 +19,7 @@ def agreed(task: Task, candidates: Sequence[Candidate], quorum: int | None = Non
     the panel's."""
     preset = task.preset
     valid, _ = admitted(task.request, candidates)
-    return agreement(valid, preset.agreement, quorum or preset.policy.quorum_of(len(preset.panel)))
+    return agreement(valid, preset.agreement, quorum or preset.quorum)
 
 
 def settled_or(decide: Decide, task: Task, candidates: Sequence[Candidate], quorum: int | None = None) -> Plan:

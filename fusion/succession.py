@@ -41,7 +41,7 @@ def unjudged(task: Task, candidates: Sequence[Candidate]) -> Decision:
 def unopposed(task: Task, candidate: Candidate) -> Decision:
     """The only candidate's answer: there is nothing to judge."""
     assert candidate.completion is not None
-    alone = len(task.preset.panel) > 1
+    alone = len(task.preset.panel) + len(task.left_out) > 1
     return Decision(candidate.completion, degraded=f"single_candidate: {candidate.member}" if alone else None)
 
 

@@ -333,6 +333,14 @@ class Budgeted:
 
 
 @dataclass(frozen=True, slots=True)
+class Fit:
+    """What was done so that prompts fit the models that read them: `without_images` are judge models that take no
+    images and were shown a note in the place of each."""
+
+    without_images: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Timings:
     """Where the time went, in milliseconds; `judge_ms` is None when no judge model was asked."""
 
@@ -350,8 +358,8 @@ class Fused:
     than was asked for, None when it is not. `dropped` are the parts of the plan that the deadline left no time for.
     `stages` says what was used where. `agreement` is None when candidates were not compared, `saved` when nothing was
     left out, `budget` when there was none. `suspicious` are the members whose candidates look made for a judge model,
-    with what is suspicious. `analysis` is None when none was wanted or no judge model was asked, `no_harm` when no
-    merge was checked.
+    with what is suspicious. `fit` is None when every prompt fitted as it was. `analysis` is None when none was
+    wanted or no judge model was asked, `no_harm` when no merge was checked.
     """
 
     completion: Completion
@@ -373,3 +381,4 @@ class Fused:
     suspicious: Mapping[str, tuple[Suspicion, ...]] = field(default_factory=dict[str, tuple[Suspicion, ...]])
     analysis: Analysis | None = None
     no_harm: NoHarm | None = None
+    fit: Fit | None = None

@@ -260,7 +260,7 @@ def _timing(request: FusedRequest, name: str) -> float | None:
 
 def _quorum(request: FusedRequest) -> int:
     preset = request.task.preset
-    return preset.policy.quorum_of(len(preset.panel))
+    return preset.quorum
 
 
 def _verdicts(request: FusedRequest) -> list[Verdict]:

@@ -69,7 +69,7 @@ def of_task(task: Task) -> dict[str, Any]:
         "fusion.mode": preset.mode,
         "fusion.panel": preset.panel,
         "fusion.judges": preset.judges,
-        "fusion.quorum": preset.policy.quorum_of(len(preset.panel)),
+        "fusion.quorum": preset.quorum,
         "fusion.deadline_s": preset.policy.deadline_s,
     }
 

@@ -81,6 +81,16 @@ def test_a_good_file_becomes_members_and_presets(tmp_path: Path) -> None:
     assert config.default_preset == "fusion/merge"
 
 
+def test_a_member_takes_what_its_model_takes(tmp_path: Path) -> None:
+    content = changed("backends.engine.engine", {"max_model_len": 4096})
+    content["members"]["theirs"] |= {"images": False, "context_tokens": 200_000}
+    ours, theirs = load(written(tmp_path, content)).profiles().values()
+    assert (ours.takes_images, ours.context_tokens, ours.has_tokenizer) == (True, 4096, True)
+    assert (theirs.takes_images, theirs.context_tokens, theirs.has_tokenizer) == (False, 200_000, False)
+    unknown = load(written(tmp_path, changed("backends.engine.engine", {"max_model_len": "auto"})))
+    assert [profile.context_tokens for profile in unknown.profiles().values()] == [None, None]
+
+
 def test_the_embedded_configuration_is_good() -> None:
     config = load(EMBEDDED)
     assert {preset.mode for preset in config.fusion_presets().values()} == {"best-of", "merge", "debate"}
@@ -108,6 +118,8 @@ def test_a_configuration_cannot_be_changed(tmp_path: Path) -> None:
         ("members.ours.backend", "nowhere", "members.ours.backend", "known are engine, api"),
         ("members.ours.model", "other", "members.ours.model", "leave the model out"),
         ("members.theirs", {"backend": "api"}, "members.theirs", "needs a model"),
+        ("members.ours.context_tokens", 9, "members.ours.context_tokens", "engine.max_model_len"),
+        ("members.theirs.context_tokens", 0, "members.theirs.context_tokens", "greater than or equal to 1"),
         ("members.ours.temperature", 3, "members.ours.temperature", "less than or equal to 2"),
         ("members.ours.max_tokens", "9", "members.ours.max_tokens", "valid integer"),
         ("members.fusion/merge", {"backend": "engine"}, "presets.fusion/merge", "must not share a name"),

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from deployments.queue_depth import AT_ONCE, QUEUED
-from fusion.errors import MemberRejected
+from fusion.errors import ContextExceeded, MemberRejected
 from fusion.values import Delta, JsonSchema, Tool
 from tests.member_contract import CHECKS, Subject, cancelled_at_work, ignore, tool_calls_in
 from tests.vllm.engines import AT_ONCE_MOST, Engine, call
@@ -53,7 +53,7 @@ async def test_members_share_the_engine_and_speak_with_their_own_voices(smollm2:
 @_WATCHED
 @pytest.mark.parametrize(("question", "max_tokens"), [("word " * 6000, 8), ("hi", 6000)])
 async def test_what_does_not_fit_is_refused(smollm2: Engine, question: str, max_tokens: int, emit: object) -> None:
-    with pytest.raises(MemberRejected) as raised:
+    with pytest.raises(ContextExceeded) as raised:
         await smollm2.member().ask(call(question, max_tokens), emit)
     assert raised.value.member == "ada"
     assert "context" in raised.value.message

@@ -18,7 +18,7 @@ from cluster.live_check import look
 from cluster.smollm2 import default_cache_dir, prepare
 from deployments.remote_member import RemoteMember
 from deployments.wire import Api
-from fusion.errors import MemberError, MemberRejected, MemberUnauthorized
+from fusion.errors import ContextExceeded, MemberError, MemberRejected, MemberUnauthorized
 from fusion.values import Completion, Delta, JsonSchema, Message, Tool, ToolCall
 from tests.member_contract import CHECKS, Subject, ignore, tool_calls_in
 from tests.vllm.engines import call
@@ -210,7 +210,7 @@ async def test_an_unknown_model(server: Server, api: Api, emit: object) -> None:
 @pytest.mark.parametrize(("question", "max_tokens"), [("colours " * 3000, 8), ("hi", 6000)], ids=["prompt", "answer"])
 async def test_what_does_not_fit(server: Server, api: Api, question: str, max_tokens: int, emit: object) -> None:
     error = await refusal(server, api, call(question, max_tokens), emit)
-    assert type(error) is MemberRejected
+    assert type(error) is ContextExceeded
     assert error.message == "HTTP 400 (context_length_exceeded)"
 
 

@@ -1,0 +1,45 @@
+"""A vLLM engine's own tokenizer and chat template, asked in the engine's process.
+
+Tokens are counted as `/tokenize` does it, so that the count is what the engine itself will find. vLLM tokenizes beside
+the event loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+from ray.llm._internal.serve.core.configs.openai_api_models import TokenizeChatRequest, TokenizeCompletionRequest
+from ray.serve.llm import LLMServer
+
+from deployments.openai_wire import chat_body
+from fusion.askable import without_images
+from fusion.errors import MemberUnavailable
+from fusion.values import Call
+
+
+async def engine_tokens(server: LLMServer, model_id: str, call: Call, texts: Sequence[str]) -> tuple[int, ...]:
+    """How many tokens the call's prompt has, images left out, and each of the texts alone.
+
+    An engine is not given the images: it would fetch those that are URLs, and work on all of them.
+
+    Raises:
+        MemberUnavailable: the engine cannot say.
+    """
+    body = chat_body(replace(call, request=without_images(call.request)), model_id, stream=False)
+    prompt = TokenizeChatRequest(**{name: body[name] for name in _PROMPT if name in body})
+    alone = [TokenizeCompletionRequest(model=model_id, prompt=text, add_special_tokens=False) for text in texts]
+    return tuple([await _tokens(server, request) for request in (prompt, *alone)])
+
+
+_PROMPT = ("model", "messages", "tools")
+
+
+async def _tokens(server: LLMServer, request: TokenizeChatRequest | TokenizeCompletionRequest) -> int:
+    replies: AsyncIterator[Any] = cast("Any", await server.tokenize(request))
+    async for reply in replies:
+        count = getattr(reply, "count", None)
+        if isinstance(count, int):
+            return count
+    raise MemberUnavailable("the engine did not count the tokens")
