@@ -30,7 +30,7 @@ from tests.chaos import events
 from tests.chaos.events import Do, Happened
 from tests.scaling.load import OK, Load, counted, quantile
 from tests.scaling.machine import machine
-from tests.scaling.service import KEY, Service, serving, wait_until_whole
+from tests.scaling.service import KEY, KEYS_ENV, Service, serving, wait_until_whole
 
 PANEL_MS = (200, 300, 400)
 JUDGE_MS = 300
@@ -121,7 +121,7 @@ def two_nodes() -> Iterator[tuple[str, Do]]:
     # A cluster writes down where it is for whoever looks for one; nobody else should find this one.
     folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")
     # On one machine both nodes' HAProxy listen on one port, and share its connections.
-    os.environ |= environment(True) | {"SERVE_SOCKET_REUSE_PORT_ENABLED": "1", "RAY_TMPDIR": folder}
+    os.environ |= environment(True) | {"SERVE_SOCKET_REUSE_PORT_ENABLED": "1", "RAY_TMPDIR": folder, KEYS_ENV: KEY}
     cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "include_dashboard": False})
     other: Any = cluster.add_node(num_cpus=4)
     cluster.wait_for_nodes()
