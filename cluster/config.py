@@ -20,6 +20,7 @@ from cluster.strict import Seconds, StrictModel
 from cluster.trace_config import TracesConfig, TracingConfig, provider_of
 from deployments.backups import Backup
 from deployments.catalogue import OPENROUTER_FUSION
+from deployments.openai_dialects import dialect_of
 from deployments.openrouter import MAX_PANEL
 from deployments.resilience.breaker import BreakerSettings
 from deployments.resilience.limits import LimitSettings
@@ -144,6 +145,11 @@ class RemoteBackendConfig(StrictModel):
     breaker: BreakerConfig = BreakerConfig()
     limits: LimitsConfig = LimitsConfig()
     replicas: RemoteReplicas = RemoteReplicas()
+
+    @property
+    def cuts_prompts(self) -> bool:
+        """Whether it cuts a prompt that is too long without a word."""
+        return self.api == "openai" and dialect_of(self.base_url).cuts_prompts
 
     @model_validator(mode="after")
     def _reachable_safely(self) -> RemoteBackendConfig:
@@ -377,6 +383,7 @@ class ClusterConfig(StrictModel):
             takes_images=member.images,
             context_tokens=member.context_tokens if engine is None else engine.context_tokens,
             has_tokenizer=engine is not None,
+            cuts_prompts=isinstance(backend, RemoteBackendConfig) and backend.cuts_prompts,
         )
 
 

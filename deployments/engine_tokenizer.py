@@ -29,8 +29,11 @@ async def engine_tokens(server: LLMServer, model_id: str, call: Call, texts: Seq
     """
     body = chat_body(replace(call, request=without_images(call.request)), model_id, stream=False)
     prompt = TokenizeChatRequest(**{name: body[name] for name in _PROMPT if name in body})
-    alone = [TokenizeCompletionRequest(model=model_id, prompt=text, add_special_tokens=False) for text in texts]
-    return tuple([await _tokens(server, request) for request in (prompt, *alone)])
+    counted = [await _tokens(server, prompt)]
+    for text in texts:
+        alone = TokenizeCompletionRequest(model=model_id, prompt=text, add_special_tokens=False)
+        counted.append(await _tokens(server, alone) if text else 0)
+    return tuple(counted)
 
 
 _PROMPT = ("model", "messages", "tools")

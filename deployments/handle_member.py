@@ -13,6 +13,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 from ray.serve.handle import DeploymentHandle
 
 from deployments.member_replica import ReplicaStatus
+from deployments.model_limits import ModelLimits
 from fusion.errors import MalformedReply, MemberError, MemberOverloaded, MemberUnavailable
 from fusion.member import Emit
 from fusion.values import Call, Completion, Delta
@@ -32,6 +33,7 @@ class HandleMember:
         self._asking: Any = handle.options(method_name="ask")
         self._watching: Any = handle.options(method_name="watch", stream=True)
         self._counting: Any = handle.options(method_name="count")
+        self._limits: Any = handle.options(method_name="limits")
         self._status: Any = handle.options(method_name="status")
 
     async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
@@ -56,17 +58,18 @@ class HandleMember:
         Raises:
             MemberError: they cannot be counted now.
         """
-        response = self._counting.remote(call, tuple(texts))
-        try:
-            counted: Sequence[int] | MemberError = await response
-        except asyncio.CancelledError:
-            response.cancel()
-            raise
-        except (RayError, RayServeException, RequestCancelledError, RpcError) as error:
-            raise member_error_from(error, call.member) from error
+        counted = await _reply(self._counting.remote(call, tuple(texts)), call.member)
         if isinstance(counted, MemberError):
             raise counted
         return counted
+
+    async def limits(self) -> ModelLimits:
+        """What the backend's model takes, in its own word; waits for a replica.
+
+        Raises:
+            MemberError: there is no such word.
+        """
+        return await _reply(self._limits.remote())
 
     async def status(self) -> ReplicaStatus:
         """A replica's own word; ask with a timeout, for a deployment without replicas never answers."""
@@ -112,7 +115,17 @@ class HandleMember:
         return outcome
 
 
-def member_error_from(error: Exception, member: str) -> MemberError:
+async def _reply(response: Any, member: str | None = None) -> Any:
+    try:
+        return await response
+    except asyncio.CancelledError:
+        response.cancel()
+        raise
+    except (RayError, RayServeException, RequestCancelledError, RpcError) as error:
+        raise member_error_from(error, member) from error
+
+
+def member_error_from(error: Exception, member: str | None) -> MemberError:
     """What a failed handle call means for the member: its replicas are full, gone, or raised."""
     if isinstance(error, BackPressureError):
         return MemberOverloaded("its queue is full", member=member)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ray.serve.handle import DeploymentHandle
@@ -17,6 +19,7 @@ from deployments.handle_member import HandleMember
 from deployments.http_api import Limits, http_api, key_digest
 from deployments.member_replica import ReplicaStatus
 from deployments.metrics import JUDGE, Exporter
+from deployments.model_limits import ModelLimits, learn, with_limits
 from deployments.nearby_member import AskingNearby, member_behind
 from deployments.queue_depth import DURATION, QUEUED
 from deployments.request_metrics import RequestMetrics, TimedWatcher
@@ -26,6 +29,7 @@ from deployments.traces.fused_request import Account
 from deployments.traces.settings import TraceSettings
 from deployments.tracing.settings import TracingSettings
 from deployments.voiced import Voiced, VoicedTokenizer
+from fusion.askable import unable
 from fusion.cost import cost_usd
 from fusion.errors import EmptyCompletion, LimitReached, MemberTimeout
 from fusion.experience import Experience
@@ -89,6 +93,7 @@ class Judge:
         self._pool = Pool(self._members, catalogue.profiles, prefilling, tokenizers)
         # Who stands in has a price of its own, and a second call costs as much again: within a budget there are none.
         self._pool_of_few = Pool(members, catalogue.profiles, tokenizers=tokenizers)
+        self._learning = asyncio.gather(*self._lessons())
         Exporter(resilient).start()
         Exporter({"": self}, family=JUDGE).start()
         self._metrics = RequestMetrics(catalogue.presets)
@@ -98,6 +103,20 @@ class Judge:
         self._limits = Limits(max_body_bytes, digests)
         self._turns = Limiter(LimitSettings(concurrency=max_ongoing, max_queued=max_queued))
         self._duration_s: float | None = None
+
+    def _lessons(self) -> Iterator[Coroutine[Any, Any, None]]:
+        """What the engines' models take is known when they are up, and the configuration need not say it."""
+        voices: dict[HandleMember | AskingNearby, list[str]] = {}
+        for name, profile in self.catalogue.profiles.items():
+            if profile.has_tokenizer:
+                voices.setdefault(self._handles[name], []).append(name)
+        return (learn(engine, partial(self._know, names)) for engine, names in voices.items())
+
+    def _know(self, members: Sequence[str], limits: ModelLimits) -> None:
+        profiles = with_limits(self.catalogue.profiles, members, limits)
+        self.catalogue = replace(self.catalogue, profiles=profiles)
+        self._pool = replace(self._pool, profiles=profiles)
+        self._pool_of_few = replace(self._pool_of_few, profiles=profiles)
 
     def __del__(self) -> None:
         """Serve's hook for the end of a replica."""
@@ -194,6 +213,8 @@ class Judge:
         return {"running": self._turns.running, "queued": self._turns.queued, "refusals_total": self._refusals}
 
     async def _ask(self, member: str, chat: ChatRequest, emit: Emit | None) -> Completion:
+        if error := unable(self.catalogue.profiles[member], chat.request):
+            raise error
         call = Call(member, chat.request, timeout_s=MEMBER_TIMEOUT_S)
         await self._enter(MEMBER_TIMEOUT_S)
         try:

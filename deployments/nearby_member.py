@@ -11,6 +11,7 @@ from deployments.handle_member import HandleMember
 from deployments.local_channel import this_cluster
 from deployments.local_client import Gone, LocalReplicas, NotHere
 from deployments.member_replica import ReplicaStatus
+from deployments.model_limits import ModelLimits
 from deployments.socket_folders import sockets_of
 from fusion.errors import MalformedReply, MemberError, MemberUnavailable
 from fusion.member import Emit
@@ -45,6 +46,9 @@ class AskingNearby:
 
     async def count(self, call: Call, texts: Sequence[str] = ()) -> Sequence[int]:
         return await self._member.count(call, texts)
+
+    async def limits(self) -> ModelLimits:
+        return await self._member.limits()
 
     async def status(self) -> ReplicaStatus:
         return await self._member.status()

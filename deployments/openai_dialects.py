@@ -21,6 +21,8 @@ class Dialect:
     reasoning_object: bool = False
     tool_choice: bool = True
     """Whether it reads `tool_choice` and `parallel_tool_calls`."""
+    cuts_prompts: bool = False
+    """Whether it cuts a prompt that is too long without a word, and cannot be told not to."""
     more: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """What else every body has."""
 
@@ -28,10 +30,18 @@ class Dialect:
 COMMON = Dialect()
 _OPENAI = Dialect(max_tokens="max_completion_tokens", developer_role=True)
 _MISTRAL = Dialect(seed="random_seed", stream_options=False)
-# It leaves out whatever the provider that it chooses does not take, unless it is told to choose another one.
-_OPENROUTER = Dialect(reasoning_object=True, more={"provider": {"require_parameters": True}})
-# https://github.com/ollama/ollama/issues/17921
-_OLLAMA = Dialect(tool_choice=False)
+# It leaves out whatever the provider that it chooses does not take, unless it is told to choose another one, and cuts
+# prompts that are too long for models of short contexts, unless it is told not to.
+# https://openrouter.ai/docs/guides/features/message-transforms
+_OPENROUTER = Dialect(
+    reasoning_object=True,
+    more={
+        "provider": {"require_parameters": True},
+        "plugins": [{"id": "context-compression", "enabled": False}],
+    },
+)
+# https://github.com/ollama/ollama/issues/17921 and https://github.com/ollama/ollama/issues/17889
+_OLLAMA = Dialect(tool_choice=False, cuts_prompts=True)
 _BY_DOMAIN = {
     "openai.com": _OPENAI,
     "openai.azure.com": _OPENAI,

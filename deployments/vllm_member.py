@@ -30,6 +30,7 @@ from deployments.engine_schemas import lengths_as_patterns
 from deployments.engine_tokenizer import engine_tokens
 from deployments.image_urls import ImageUrls, has_links
 from deployments.member_replica import Deltas, MemberReplica, Outcome, ReplicaStatus, outcome_of
+from deployments.model_limits import ModelLimits
 from deployments.openai_wire import StreamReader, chat_body, completion_from
 from deployments.queue_depth import autoscaling_config
 from fusion.errors import (
@@ -122,6 +123,11 @@ class VLLMReplica(LLMServer):
         except Exception as error:
             return outcome_of(error, call)
 
+    async def limits(self) -> ModelLimits:
+        """What the engine's model takes."""
+        model = cast("Any", self.engine)._engine_client.model_config
+        return ModelLimits(bool(model.is_multimodal_model), int(model.max_model_len))
+
     async def __del__(self) -> None:
         """Serve's hook for a replica that is to end."""
         await self._replica.close()
@@ -141,10 +147,16 @@ class VLLMReplica(LLMServer):
 
 
 class PlacedEngine(VLLMEngine):
-    """An engine whose shards are where the placement group has them, on CPUs too.
+    """An engine whose shards are where the placement group has them, on CPUs too, and whose tokenizer can be asked.
 
-    Serve LLM starts all shards of an engine on CPUs beside the replica, wherever their bundles are.
+    Serve LLM starts all shards of an engine on CPUs beside the replica, wherever their bundles are, and looks for the
+    tokenizer by a name that vLLM has given up.
     """
+
+    async def start(self) -> None:
+        await super().start()
+        found = getattr(self._app_state, "serving_tokenization", None)
+        self._oai_serving_tokenization = self._oai_serving_tokenization or found
 
     def _prepare_engine_config(self, callback_ctx: Any) -> Any:
         arguments, frontend, config = super()._prepare_engine_config(callback_ctx)

@@ -29,7 +29,8 @@ def analysis_asks(task: Task, ballot: Ballot) -> tuple[AskJudge, ...]:
     if preset.analysis != "beside":
         return ()
     request = analysis_request(task.request, ballot)
-    return (AskJudge(preset.judges[0], request, SHARE, stage=STAGE, beside=not preset.awaits_analysis),)
+    aside = not preset.awaits_analysis
+    return (AskJudge(preset.judges[0], request, SHARE, stage=STAGE, beside=aside, ballot=ballot),)
 
 
 def analysed_before(task: Task, ballot: Ballot) -> Generator[Step, Reply, Analysis | None]:
@@ -40,7 +41,7 @@ def analysed_before(task: Task, ballot: Ballot) -> Generator[Step, Reply, Analys
     request = analysis_request(task.request, ballot)
     analysis = Analysis(None)
     for judge, share in task.preset.judge_shares():
-        [outcome] = yield from ask_judges([AskJudge(judge, request, SHARE * share, stage=STAGE)])
+        [outcome] = yield from ask_judges([AskJudge(judge, request, SHARE * share, stage=STAGE, ballot=ballot)])
         analysis = read_analysis(outcome, ballot, judge)
         if analysis.error is None:
             break

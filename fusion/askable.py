@@ -3,7 +3,8 @@
 It is found out before anyone is asked. A member that cannot is left out of the panel, as if it were not in it, and is
 reported. Whether a window holds a prompt needs no counting in most cases, for a token is a byte at least; where that
 does not settle it, the tokens are counted by the member's own tokenizer. Where there is none they are estimated at the
-low end, so that nobody is left out that might have answered.
+low end, so that nobody is left out that might have answered; but at the high end for a backend that would cut the
+prompt without a word.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import replace
 from fusion.errors import ContextExceeded, MemberError, MemberRejected, TakesNoImages
 from fusion.member import MemberProfile
 from fusion.preset import Task
-from fusion.prompt_size import size_bytes, text_bytes, tokens_at_least
+from fusion.prompt_size import answer_tokens, fewest_tokens, heard_bytes, most_tokens, size_bytes
 from fusion.values import Candidate, Message, Request, TextPart
 
 UNSEEN = "[An image is here that you cannot see.]"
@@ -29,9 +30,9 @@ def askable(task: Task, counted: Mapping[str, int]) -> Task:
         MemberRejected: nobody is left, or fewer than the quorum that the preset fixes. It is `TakesNoImages` or
             `ContextExceeded` where all that are left out are so for the same reason.
     """
-    preset, request = task.preset, heard_by_panel(task)
     if not _may_be_too_much(task):
         return task
+    preset, request = task.preset, heard_by_panel(task)
     size, has_images = size_bytes(request), bool(request.images)
     left_out = [
         Candidate(member, "failed", 0.0, error=error)
@@ -58,7 +59,7 @@ def unable(profile: MemberProfile, request: Request, tokens: int | None = None) 
 def in_doubt(profile: MemberProfile, request: Request, size: int) -> bool:
     """Whether the tokens of a prompt of so many bytes have to be counted to know if the member's window holds it."""
     room = _room_tokens(profile, request)
-    return room is not None and _heard_bytes(profile, size) > room
+    return room is not None and heard_bytes(profile, size) > room
 
 
 def without_images(request: Request) -> Request:
@@ -90,13 +91,14 @@ def _unable(
     if has_images and not profile.takes_images:
         return TakesNoImages("it takes no images, and was not asked", member=profile.name)
     room = _room_tokens(profile, request)
-    if room is None or _heard_bytes(profile, size) <= room:
+    if room is None or heard_bytes(profile, size) <= room:
         return None
-    least = tokens_at_least(size) if tokens is None else tokens
-    if least <= room:
+    estimate = most_tokens if profile.cuts_prompts else fewest_tokens
+    has = estimate(heard_bytes(profile, size)) if tokens is None else tokens
+    if has <= room:
         return None
-    prompt = f"at least {least} tokens by its length" if tokens is None else f"{tokens} tokens"
-    wanted = _wanted_tokens(profile, request)
+    prompt = f"{has} tokens" if tokens is not None else f"some {has} tokens by its length"
+    wanted = answer_tokens(profile, request)
     answer = f" and its answer {wanted}" if wanted else ""
     return ContextExceeded(
         f"the prompt has {prompt}{answer}, its context {profile.context_tokens}: it was not asked", member=profile.name
@@ -107,16 +109,7 @@ def _room_tokens(profile: MemberProfile, request: Request) -> int | None:
     """How many tokens a prompt may have; None when that is not known."""
     if profile.context_tokens is None:
         return None
-    return profile.context_tokens - max(1, _wanted_tokens(profile, request))
-
-
-def _wanted_tokens(profile: MemberProfile, request: Request) -> int:
-    """How long the answer may be, 0 where nobody says."""
-    return request.sampling.max_tokens or profile.sampling.max_tokens or 0
-
-
-def _heard_bytes(profile: MemberProfile, size: int) -> int:
-    return size + text_bytes(profile.system or "")
+    return profile.context_tokens - max(1, answer_tokens(profile, request))
 
 
 def _refusal(errors: Sequence[MemberError], left: int, needed: int) -> MemberRejected:

@@ -20,10 +20,11 @@ from fusion.errors import BudgetTooSmall, MalformedReply, MemberError, MemberTim
 from fusion.judging import Ballot, blind, merge_request, rebuttal_request, verdict_request
 from fusion.member import MemberProfile
 from fusion.preset import Task
+from fusion.prompt_size import ANSWER_SHARE, answer_tokens
 from fusion.values import Budgeted, Call, Candidate, Completion, Request
 
 MAX_OUTPUT_TOKENS = 4096
-"""How long an answer may be that neither the client nor the member's configuration bounds."""
+"""How long an answer may be that neither the client nor the member's configuration bounds, at most."""
 
 IMAGE_TOKENS = 3000
 """What an image is taken to be, in tokens."""
@@ -202,7 +203,10 @@ class _Plan:
 
 
 def _output_tokens(request: Request, profile: MemberProfile) -> int:
-    return request.sampling.max_tokens or profile.sampling.max_tokens or MAX_OUTPUT_TOKENS
+    bound = answer_tokens(profile, request)
+    if not bound and profile.context_tokens is not None:
+        return min(MAX_OUTPUT_TOKENS, max(1, int(profile.context_tokens * ANSWER_SHARE)))
+    return bound or MAX_OUTPUT_TOKENS
 
 
 def _tokens(text: str) -> int:

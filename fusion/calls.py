@@ -10,6 +10,7 @@ from typing import Any
 from fusion.budget import Budget
 from fusion.cost import cost_usd
 from fusion.errors import (
+    ContextExceeded,
     EmptyCompletion,
     MalformedReply,
     MemberError,
@@ -19,6 +20,8 @@ from fusion.errors import (
     whereabouts,
 )
 from fusion.experience import Experience
+from fusion.fitting import Fitting
+from fusion.judging import Ballot
 from fusion.ledger import Ledger
 from fusion.member import Emit, Member
 from fusion.preset import Pool
@@ -40,13 +43,31 @@ class Calls:
     experience: Experience
     budget: Budget | None = None
     ledger: Ledger = field(default_factory=Ledger)
+    fitting: Fitting = field(init=False)
     losers: set[asyncio.Task[object]] = field(default_factory=set[asyncio.Task[object]])
 
-    async def ask(self, call: Call, emit: Emit | None, by: Member | None = None) -> Completion | MemberError:
-        """What a call came to, and what it cost is taken from the budget."""
+    def __post_init__(self) -> None:
+        self.fitting = Fitting(self.pool)
+
+    async def ask(
+        self,
+        call: Call,
+        emit: Emit | None,
+        by: Member | None = None,
+        *,
+        ballot: Ballot | None = None,
+        stage: str = "",
+    ) -> Completion | MemberError:
+        """What a call came to, and what it cost is taken from the budget. A ballot that it shows is made to fit."""
+        if self.budget is not None:
+            call = self.budget.bounded(call)
+        if ballot is not None and self.fitting.is_in_doubt(call):
+            try:
+                call = await self.fitting.fitted(call, ballot, stage)
+            except ContextExceeded as error:
+                return error
         if self.budget is None:
             return await self._ask(call, emit, by)
-        call = self.budget.bounded(call)
         bound_usd = self.budget.reserve(call)
         if bound_usd is None:
             return OverBudget("what is left of the budget does not pay for the call", member=call.member)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from fusion.askable import heard_by_panel, in_doubt
 from fusion.errors import MemberError
@@ -29,16 +29,16 @@ async def counted(task: Task, pool: Pool, left_s: float) -> Mapping[str, int]:
     ]
     if not doubtful:
         return {}
-    timeout_s = min(left_s, PATIENCE_S)
-    calls = [Call(member, request, timeout_s) for member in doubtful]
-    found = await asyncio.gather(*(_tokens(pool, call) for call in calls))
-    return {member: tokens for member, tokens in zip(doubtful, found, strict=True) if tokens is not None}
+    calls = [Call(member, request, left_s) for member in doubtful]
+    found = await asyncio.gather(*(tokens_of(pool, call) for call in calls))
+    return {member: tokens[0] for member, tokens in zip(doubtful, found, strict=True) if tokens}
 
 
-async def _tokens(pool: Pool, call: Call) -> int | None:
+async def tokens_of(pool: Pool, call: Call, texts: Sequence[str] = ()) -> Sequence[int] | None:
+    """The tokens of a call's prompt, then of each text, by the tokenizer of its member, which has one; None when that
+    does not say."""
     try:
-        async with asyncio.timeout(call.timeout_s):
-            tokens, *_ = await pool.tokenizers[call.member].count(call)
+        async with asyncio.timeout(min(call.timeout_s, PATIENCE_S)):
+            return await pool.tokenizers[call.member].count(call, texts)
     except (MemberError, TimeoutError):
         return None
-    return tokens

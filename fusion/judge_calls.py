@@ -16,7 +16,7 @@ from fusion.errors import JudgeInterrupted, MemberError, MemberTimeout
 from fusion.plan import AskJudge, AskJudges, Outcome
 from fusion.preset import Task
 from fusion.progress import JudgeAsked, JudgeEnded, Observer, Watcher, tell
-from fusion.values import Call, Completion, Delta, Fit
+from fusion.values import Call, Completion, Delta
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +48,6 @@ class JudgeCalls:
     without_images: dict[str, None] = field(default_factory=dict[str, None])
     _writer: Call | None = None
     _unsaid: list[Delta] = field(default_factory=list[Delta])
-
-    @property
-    def fit(self) -> Fit | None:
-        """What prompts were made to fit; None when none had to be."""
-        return Fit(tuple(self.without_images)) if self.without_images else None
 
     async def ask(self, step: AskJudges) -> tuple[Outcome, ...]:
         """What the judge models say. Once words of one began to reach the watcher no other judge can take over, so from
@@ -110,7 +105,8 @@ class JudgeCalls:
         if writes:
             self._writer = call
             self._unsaid.clear()
-        task = asyncio.create_task(self.calls.ask(call, partial(self._write, call) if writes else None))
+        emit = partial(self._write, call) if writes else None
+        task = asyncio.create_task(self.calls.ask(call, emit, ballot=ask.ballot, stage=ask.stage))
         return _Turn(ask, call, self.asked, began_at, began_at + turn_s, task)
 
     def _patience_at(self, turn: _Turn) -> float:

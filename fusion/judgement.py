@@ -39,12 +39,12 @@ def judged(
     preset = task.preset
     in_order = preset.both_orders and "second_order" not in task.skips
     ballots = (ballot, turned(ballot)) if in_order else (ballot,)
-    requests = [verdict_request(task.request, each, preset.rubric) for each in ballots]
+    requests = [(each, verdict_request(task.request, each, preset.rubric)) for each in ballots]
     if preset.jury and len(judges) > 1:
         return (
             yield from _by_jury(
                 task,
-                [AskJudge(judge, each, stage=stage) for judge in judges for each in requests],
+                [AskJudge(judge, request, stage=stage, ballot=each) for judge in judges for each, request in requests],
                 ballots,
                 trust,
                 beside,
@@ -53,7 +53,7 @@ def judged(
     failures: list[tuple[str, str]] = []
     aside: tuple[Outcome, ...] = ()
     for judge, share in shares_of(judges):
-        asks = [AskJudge(judge, request, share, stage=stage) for request in requests]
+        asks = [AskJudge(judge, request, share, stage=stage, ballot=each) for each, request in requests]
         outcomes = yield from ask_judges([*asks, *(() if failures else beside)])
         aside = aside or outcomes[len(asks) :]
         verdicts, code = _read(task, outcomes[: len(asks)], ballots, judge, trust)

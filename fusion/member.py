@@ -51,7 +51,8 @@ class MemberProfile:
     """What makes a member a voice of its own: the backend and model that it speaks through, its sampling and its
     system prompt. `price` is what its tokens cost, None when unknown; `family` the kin of its model, None when its name
     tells. `prefills`: what it was shown ahead it need not read again. `context_tokens` is how many tokens a prompt and
-    its answer may have together, None when unknown; with `has_tokenizer` its backend can count them."""
+    its answer may have together, None when unknown; with `has_tokenizer` its backend can count them. One that
+    `cuts_prompts` does so without a word."""
 
     name: str
     backend: str
@@ -64,6 +65,7 @@ class MemberProfile:
     takes_images: bool = True
     context_tokens: int | None = None
     has_tokenizer: bool = False
+    cuts_prompts: bool = False
 
     @property
     def origin(self) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from fusion.agreement import agreement
 from fusion.analysis import Analysis
 from fusion.assembly import Assembly
 from fusion.errors import MemberError, NoQuorum
+from fusion.judging import Ballot
 from fusion.preset import Task
 from fusion.round import Settled
 from fusion.tool_terms import broken_terms, makes_wanted_call, wants_call
@@ -27,7 +28,8 @@ RequestOf = Callable[[Sequence[Candidate], Sequence[str]], tuple[Request, str] |
 class Convene:
     """Ask these members, in order of trust, at once. A round that is `optional` leaves time for what comes after it
     even when its quorum is not in. It is over as soon as `settled` says so. The members of an `opening` are asked
-    first, and the others only if those do not settle it. `ahead` is what the judge model can read meanwhile."""
+    first, and the others only if those do not settle it. `ahead` is what the judge model can read meanwhile, `ballots`
+    what the requests show of candidates."""
 
     requests: Mapping[str, Request]
     round: int = 0
@@ -35,6 +37,7 @@ class Convene:
     settled: Settled | None = None
     opening: Opening | None = None
     ahead: Ahead | None = None
+    ballots: Mapping[str, Ballot] = field(default_factory=dict[str, Ballot])
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,8 @@ class Opening:
 @dataclass(frozen=True, slots=True)
 class AskJudge:
     """Ask a judge model, with this share of the time that is left. `streams`: its words are the answer's. `stage` is
-    where its cost is counted. One `beside` others is not waited for when these have ended."""
+    where its cost is counted. One `beside` others is not waited for when these have ended. What the request shows of
+    the `ballot` is shortened where it does not fit."""
 
     judge: str
     request: Request
@@ -65,6 +69,7 @@ class AskJudge:
     streams: bool = False
     stage: str = "judge"
     beside: bool = False
+    ballot: Ballot | None = None
 
 
 @dataclass(frozen=True, slots=True)

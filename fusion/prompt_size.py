@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 
+from fusion.member import MemberProfile
 from fusion.values import Request
 
 MOST_BYTES_A_TOKEN = 5
-"""Hardly any text of some length has longer tokens on average: English prose has about 4.5 bytes a token."""
+FEWEST_BYTES_A_TOKEN = 3
+"""Hardly any text of some length has longer or shorter tokens on average: English prose has about 4.5 bytes a token,
+code and Chinese have about 3."""
+
+ANSWER_SHARE = 0.25
+"""The share of a context that is kept for an answer whose length nobody bounds."""
 
 _TEMPLATE_BYTES = 256
 _MESSAGE_BYTES = 32
@@ -34,6 +40,21 @@ def text_bytes(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
 
-def tokens_at_least(size: int) -> int:
+def heard_bytes(profile: MemberProfile, size: int) -> int:
+    """The bytes of a request as a member answers it: with its own system prompt."""
+    return size + text_bytes(profile.system or "")
+
+
+def answer_tokens(profile: MemberProfile, request: Request) -> int:
+    """How long a member's answer may be, 0 where nobody says."""
+    return request.sampling.max_tokens or profile.sampling.max_tokens or 0
+
+
+def fewest_tokens(size: int) -> int:
     """How few tokens so many bytes may be: an estimate, for models whose tokenizer is not at hand."""
     return size // MOST_BYTES_A_TOKEN
+
+
+def most_tokens(size: int) -> int:
+    """How many tokens so many bytes may be, in the same way."""
+    return -(-size // FEWEST_BYTES_A_TOKEN)

@@ -15,6 +15,7 @@ from fusion.deadline import skips_for
 from fusion.errors import JudgeInterrupted, MemberError
 from fusion.experience import Experience
 from fusion.judge_calls import JudgeCalls
+from fusion.judging import Ballot
 from fusion.ledger import panel_stage
 from fusion.member import Emit
 from fusion.modes import MODES
@@ -53,7 +54,7 @@ from fusion.round import (
     WakeAt,
 )
 from fusion.saved import saved
-from fusion.values import Budgeted, Call, Candidate, Completion, Delta, Fused, Request, Timings, ToolCallDelta
+from fusion.values import Budgeted, Call, Candidate, Completion, Delta, Fit, Fused, Request, Timings, ToolCallDelta
 
 JUDGE_RESERVE = 0.25
 """The share of the time left at a round's start that stragglers cannot use up: it is kept for what comes after."""
@@ -202,7 +203,8 @@ class _Run:
             for command in commands:
                 if isinstance(command, Ask):
                     call = self._call_to(command.member, step.requests[command.member])
-                    running[command.member] = asyncio.create_task(self._candidate(call, step.round, running))
+                    asking = self._candidate(call, step.round, running, step.ballots.get(command.member))
+                    running[command.member] = asyncio.create_task(asking)
                 elif isinstance(command, WakeAt):
                     wake_at = command.at
             self._carry_out_cancels(commands, running)
@@ -229,7 +231,7 @@ class _Run:
             elif isinstance(command, Close):
                 return
 
-    async def _candidate(self, call: Call, number: int, running: Mapping[str, object]) -> Event:
+    async def _candidate(self, call: Call, number: int, running: Mapping[str, object], ballot: Ballot | None) -> Event:
         """One member's call as the event it ends in. Its deltas are reported for as long as it is `running`."""
         watcher = self.watcher
         emit: Emit | None = None
@@ -240,7 +242,8 @@ class _Run:
                     watcher.progress(CandidateGrew(call.member, number, delta))
 
             emit = report
-        return outcome_event(call.member, await self.calls.ask(call, emit), _now())
+        outcome = await self.calls.ask(call, emit, ballot=ballot, stage=panel_stage(number))
+        return outcome_event(call.member, outcome, _now())
 
     def _tell(self, event: Progress) -> None:
         tell(event, self.watcher, self.observers)
@@ -280,10 +283,17 @@ class _Run:
             suspicious=decision.suspicious,
             analysis=decision.analysis,
             no_harm=decision.no_harm,
-            fit=self.judges.fit,
+            fit=_fit(self.calls, self.judges),
             saved=saved(self.task.preset, self.rounds, self.judges.asked, self.calls.experience, _now()),
             budget=self.budgeted,
         )
+
+
+def _fit(calls: Calls, judges: JudgeCalls) -> Fit | None:
+    """What prompts took to fit; None when they did so as they were."""
+    cuts = calls.fitting.cuts
+    fit = Fit(tuple(cuts[key] for key in sorted(cuts)), tuple(judges.without_images))
+    return None if fit == Fit() else fit
 
 
 def _whole(completion: Completion) -> Delta:

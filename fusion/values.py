@@ -333,10 +333,24 @@ class Budgeted:
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
-    """What was done so that prompts fit the models that read them: `without_images` are judge models that take no
-    images and were shown a note in the place of each."""
+class Shortened:
+    """A member's candidate that was not shown whole to its `reader`, a judge model or in a rebuttal another member:
+    `shown_tokens` of `tokens` were, at this stage. `estimated`: the reader has no tokenizer that counted them."""
 
+    member: str
+    reader: str
+    stage: str
+    shown_tokens: int
+    tokens: int
+    estimated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What was done so that prompts fit the models that read them: candidates were `shortened`, and `without_images`
+    are judge models that take no images and were shown a note in the place of each."""
+
+    shortened: tuple[Shortened, ...] = ()
     without_images: tuple[str, ...] = ()
 
 

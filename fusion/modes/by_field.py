@@ -69,13 +69,12 @@ def _texts_written(
 ) -> Generator[Step, Reply, _Written]:
     """The fused value with its open texts as a judge model writes them; as they were when none can."""
     names = {pointer(text.path): text for text in fields.open_texts}
-    request = _texts_request(
-        task.request, merge_request(task.request, blind(candidates, task.request, task.seed)), names
-    )
+    ballot = blind(candidates, task.request, task.seed)
+    request = _texts_request(task.request, merge_request(task.request, ballot), names)
     failures: Failures = []
     for judge, share in task.preset.judge_shares():
         try:
-            completion = yield from ask_judge(AskJudge(judge, request, share))
+            completion = yield from ask_judge(AskJudge(judge, request, share, ballot=ballot))
             written = _object_in(completion)
         except (MemberError, NotJson) as error:
             failures.append((judge, _code(error)))
@@ -91,11 +90,12 @@ def _texts_written(
 
 
 def _write_anew(task: Task, candidates: Sequence[Candidate], validator: Validator, assembly: Assembly) -> Plan:
-    request = merge_request(task.request, blind(candidates, task.request, task.seed))
+    ballot = blind(candidates, task.request, task.seed)
+    request = merge_request(task.request, ballot)
     failures: Failures = []
     for judge, share in task.preset.judge_shares():
         try:
-            completion = yield from ask_judge(AskJudge(judge, request, share))
+            completion = yield from ask_judge(AskJudge(judge, request, share, ballot=ballot))
             if follows(validator, read_json(text := unfenced(completion.text))):
                 decided_by = completion.answered_by or judge
                 return Decision(_said(completion, text), decided_by, degraded=replaced(failures), assembly=assembly)

@@ -30,17 +30,14 @@ def debate(task: Task) -> Plan:
         found = agreed(task, candidates)
         if len(latest) == 1 or (found and found.agreed) or agree(candidates):
             break
-        requests = {
-            member: rebuttal_request(
-                task.request,
-                own,
-                blind([other for other in latest.values() if other is not own], task.request, task.seed + number),
-            )
+        ballots = {
+            member: blind([other for other in candidates if other is not own], task.request, task.seed + number)
             for member, own in latest.items()
         }
+        requests = {member: rebuttal_request(task.request, own, ballots[member]) for member, own in latest.items()}
         words = last_words if number == rounds else None
         settled = settled_by_agreement(task)
-        result = yield Convene(requests, number, optional=True, settled=settled, ahead=words)
+        result = yield Convene(requests, number, optional=True, settled=settled, ahead=words, ballots=ballots)
         assert isinstance(result, RoundResult)
         latest |= {candidate.member: candidate for candidate in result.candidates if candidate.status == "answered"}
         task = replace(task, shown=result.shown)

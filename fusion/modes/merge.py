@@ -71,7 +71,9 @@ def _write_words(task: Task, candidates: Sequence[Candidate]) -> Plan:
     for judge, share in task.preset.judge_shares():
         aside = analysis_asks(task, ballot) if analysis is None else ()
         try:
-            outcome, *beside = yield from ask_judges([AskJudge(judge, request, share, streams=True), *aside])
+            outcome, *beside = yield from ask_judges(
+                [AskJudge(judge, request, share, streams=True, ballot=ballot), *aside]
+            )
         except JudgeInterrupted as interrupted:
             if interrupted.partial is None:
                 raise
@@ -96,7 +98,8 @@ def _written_and_checked(
 ) -> Plan:
     """A merge that is held back until it was compared with the best candidate, which is found while it is written."""
     preset = task.preset
-    asks = [AskJudge(judge, request, share, stage=JUDGE_STAGES["merge"]) for judge, share in preset.judge_shares()]
+    stage = JUDGE_STAGES["merge"]
+    asks = [AskJudge(judge, request, share, stage=stage, ballot=ballot) for judge, share in preset.judge_shares()]
     alone = replace(task, preset=replace(preset, jury=False))
     aside = [asks[0], *analysis_asks(task, ballot)]
     judgement = yield from judged(alone, ballot, preset.panel, preset.judges, aside)

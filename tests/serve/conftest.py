@@ -27,6 +27,7 @@ from tests.serve.scripted import SCRIPTED, scripted_deployment
 KEY = "sk-test-0123456789"
 UPSTREAM_KEY = "sk-an-upstream-key"
 _PANEL = ["four", "five", "six"]
+_LIMITS: dict[str, Any] = {"unseeing": {"images": False}, "forgetful": {"context_tokens": 2000}}
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def scripted_config(**server: Any) -> dict[str, Any]:
     policy = {"deadline_s": 20}
     return {
         "backends": {"scripted": {"kind": "remote", "api": "openai", "base_url": "http://127.0.0.1:9"}},
-        "members": {name: {"backend": "scripted", "model": name} for name in SCRIPTED},
+        "members": {name: {"backend": "scripted", "model": name, **_LIMITS.get(name, {})} for name in SCRIPTED},
         "presets": {
             "fusion/merge": {"mode": "merge", "panel": _PANEL, "judge": "writes", **policy},
             "fusion/best-of": {"mode": "best-of", "panel": _PANEL, "judge": "picks", **policy},

@@ -49,6 +49,8 @@ def _scripts() -> dict[str, ScriptedMember]:
         "empty": ScriptedMember(Answer("  ")),
         "picks": ScriptedMember(Reply(_favours_four)),
         "analyses": ScriptedMember(Reply(_analyses)),
+        "unseeing": ScriptedMember(Answer("I see four.")),
+        "forgetful": ScriptedMember(Answer("What was it?")),
         "mumbles": ScriptedMember(Answer("I could not say.")),
         "writes": ScriptedMember(
             Answer(

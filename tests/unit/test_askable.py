@@ -171,7 +171,7 @@ async def test_a_judge_model_that_takes_no_images_is_told_of_them() -> None:
     assert "[An image is here that you cannot see.]" in call.request.messages[-1].text
     assert "What is this?" in call.request.messages[-1].text
     assert result.judge == "judge"
-    assert fusion_body(result, "fusion/test", [])["fit"] == {"without_images": ("judge",)}
+    assert fusion_body(result, "fusion/test", [])["fit"] == {"shortened": (), "without_images": ("judge",)}
 
 
 async def test_a_judge_model_that_takes_images_is_shown_them() -> None:
@@ -240,7 +240,15 @@ def test_without_a_tokenizer_a_member_is_left_out_when_it_surely_has_no_room() -
     assert left.preset.panel == ("bob", "cyd")
     (out,) = left.left_out
     assert out.error is not None
-    assert out.error.message.startswith("the prompt has at least 1057 tokens by its length")
+    assert out.error.message.startswith("the prompt has some 1057 tokens by its length")
+
+
+def test_a_backend_that_cuts_prompts_is_sent_what_surely_fits() -> None:
+    request = long_request(1000)
+    for tokens, is_asked in ((1500, False), (1800, True)):
+        cutting = small("ada", tokens, cuts_prompts=True)
+        assert (unable(cutting, request) is None) == is_asked
+        assert unable(small("bob", tokens), request) is None
 
 
 def test_no_window_is_long_enough() -> None:

@@ -63,7 +63,12 @@ def test_every_setting_has_its_name() -> None:
     common = {"temperature": 0.5, "top_p": 0.9, "stop": ["a"], "frequency_penalty": 0.1, "presence_penalty": 0.2}
     for base_url, own in {
         "http://127.0.0.1:11434/v1": {"max_tokens": 7, "seed": 3},
-        "https://openrouter.ai/api/v1": {"max_tokens": 7, "seed": 3, "provider": {"require_parameters": True}},
+        "https://openrouter.ai/api/v1": {
+            "max_tokens": 7,
+            "seed": 3,
+            "provider": {"require_parameters": True},
+            "plugins": [{"id": "context-compression", "enabled": False}],
+        },
         "https://api.openai.com/v1": {"max_completion_tokens": 7, "seed": 3},
         "https://eu.api.openai.com/v1": {"max_completion_tokens": 7, "seed": 3},
         "https://me.openai.azure.com/openai/v1": {"max_completion_tokens": 7, "seed": 3},

@@ -1,0 +1,136 @@
+"""Prompts that show candidates, made to fit the context of the model that reads them.
+
+Candidates that do not fit together are shortened fairly, and it is noted by how much. Nothing else of a prompt is ever
+cut: where the conversation leaves no room for candidates, the call is not made.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from fusion.counting import tokens_of
+from fusion.errors import ContextExceeded
+from fusion.judging import Ballot
+from fusion.member import MemberProfile
+from fusion.preset import Pool
+from fusion.prompt_size import ANSWER_SHARE, answer_tokens, heard_bytes, most_tokens, size_bytes, text_bytes
+from fusion.shortening import fair_level, shortened
+from fusion.values import Call, Message, Request, Shortened, TextPart
+
+LEAST_TOKENS = 64
+"""Shorter than this no candidate is shown."""
+
+_ATTEMPTS = 4
+
+
+@dataclass(slots=True)
+class Fitting:
+    """Makes the prompts of one request fit. `cuts` is what that took, by reader, stage and member."""
+
+    pool: Pool
+    cuts: dict[tuple[str, str, str], Shortened] = field(default_factory=dict[tuple[str, str, str], Shortened])
+
+    def is_in_doubt(self, call: Call) -> bool:
+        """Whether a call may not fit. A token is a byte at least, so in most cases this is all there is to do."""
+        profile = self.pool.profiles.get(call.member)
+        if profile is None or profile.context_tokens is None:
+            return False
+        return _bytes(call, profile) > _room_tokens(call.request, profile)
+
+    async def fitted(self, call: Call, ballot: Ballot, stage: str) -> Call:
+        """The call with as much of the ballot's candidates as its member's context holds.
+
+        Raises:
+            ContextExceeded: that would be next to nothing of them.
+        """
+        profile = self.pool.profiles[call.member]
+        room = _room_tokens(call.request, profile)
+        answers = shown_answers(call.request, ballot)
+        (total, *sizes), _ = await self._tokens(call, profile, [*answers.values()])
+        if total <= room:
+            return call
+        available = room - (total - sum(sizes))
+        for _ in range(_ATTEMPTS):
+            level = fair_level(sizes, available)
+            if level < min(LEAST_TOKENS, max(sizes, default=LEAST_TOKENS)):
+                break
+            cut = {
+                member: text if size <= level else shortened(text, len(text) * level // size, _note(size - level, size))
+                for (member, text), size in zip(answers.items(), sizes, strict=True)
+            }
+            shorter = replace(call, request=with_answers(call.request, ballot, cut))
+            (found, *shown), estimated = await self._tokens(shorter, profile, [*cut.values()])
+            if found <= room:
+                for member, tokens, size in zip(answers, shown, sizes, strict=True):
+                    if cut[member] != answers[member]:
+                        self.cuts[call.member, stage, member] = Shortened(
+                            member, call.member, stage, tokens, size, estimated
+                        )
+                return shorter
+            available -= found - room
+        raise ContextExceeded(
+            f"the prompt has {total} tokens, its context {profile.context_tokens}, and no room is left for candidates: "
+            "it was not asked",
+            member=call.member,
+        )
+
+    async def _tokens(self, call: Call, profile: MemberProfile, texts: Sequence[str]) -> tuple[Sequence[int], bool]:
+        """The prompt's tokens and each text's, by the member's own tokenizer, or else an estimate at the high end; and
+        whether they are estimated."""
+        if call.member in self.pool.tokenizers and (counted := await tokens_of(self.pool, call, texts)):
+            return counted, False
+        return [most_tokens(_bytes(call, profile)), *(most_tokens(text_bytes(text)) for text in texts)], True
+
+
+def shown_answers(request: Request, ballot: Ballot) -> dict[str, str]:
+    """The candidates as a request shows them, by member, in the order of the ballot."""
+    found: dict[str, str] = {}
+
+    def look(member: str, text: str) -> str:
+        found[member] = text
+        return text
+
+    _rewritten(request, ballot, look)
+    return found
+
+
+def with_answers(request: Request, ballot: Ballot, texts: Mapping[str, str]) -> Request:
+    """The request with these texts in the place of the candidates that it shows."""
+    return _rewritten(request, ballot, lambda member, _: texts[member])
+
+
+def _rewritten(request: Request, ballot: Ballot, change: Callable[[str, str], str]) -> Request:
+    """The request with what stands between the lines of the ballot's fence, which occurs nowhere else, changed."""
+    labels = dict(zip(ballot.labels, (candidate.member for candidate in ballot.candidates), strict=True))
+    fence = re.escape(ballot.fence)
+    pattern = re.compile(rf"(?<=<answer ([A-Z]) {fence}>\n)(.*?)(?=\n</answer \1 {fence}>)", re.DOTALL)
+
+    def in_text(text: str) -> str:
+        return pattern.sub(lambda match: change(labels[match[1]], match[2]), text) if ballot.fence in text else text
+
+    def in_message(message: Message) -> Message:
+        if isinstance(message.content, tuple):
+            parts = tuple(
+                TextPart(in_text(part.text)) if isinstance(part, TextPart) else part for part in message.content
+            )
+            return replace(message, content=parts)
+        return message if message.content is None else replace(message, content=in_text(message.content))
+
+    return replace(request, messages=tuple(map(in_message, request.messages)))
+
+
+def _bytes(call: Call, profile: MemberProfile) -> int:
+    size = size_bytes(call.request)
+    return heard_bytes(profile, size) if call.purpose == "answer" else size
+
+
+def _room_tokens(request: Request, profile: MemberProfile) -> int:
+    """How many tokens a prompt may have so that its answer fits too."""
+    context_tokens = profile.context_tokens or 0
+    return context_tokens - (answer_tokens(profile, request) or int(context_tokens * ANSWER_SHARE))
+
+
+def _note(missing_tokens: int, tokens: int) -> str:
+    return f"[… about {missing_tokens:,} of the {tokens:,} tokens of this answer are left out here …]"
