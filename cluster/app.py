@@ -65,6 +65,7 @@ def build(
     # What is too much the replica refuses itself, in the API's own words; Serve only has to let it in.
     let_in = judge.max_ongoing + judge.max_queued + _BEING_REFUSED
     options = _options("judge", judge.replicas, judge.target_queue_depth, let_in, _drain_s(config))
+    options["user_config"] = {"target_queue_depth": judge.target_queue_depth}  # it reaches replicas that run
     members = members or member_deployments(config, profiles, folders or {})
     settings: dict[str, Any] = {
         "max_body_bytes": config.server.max_body_bytes,

@@ -73,8 +73,10 @@ def apply(
     """
     config = with_server(load(file), host, port)
     before = _connect(config, address, report)
+    served = config
     if before is not None:
         _check_server(before, config)
+        served = _as_ray_was_started(before, config, report)
     folders = prepare_models(config, report)
     from cluster.app import build
     from cluster.running import remember
@@ -93,7 +95,7 @@ def apply(
         if not isinstance(failed, StartFailed):
             raise
         raise StartFailed(f"{failed}\nThe service goes on with the configuration that it had.") from failed
-    remember(config)
+    remember(served)
 
 
 def _connect(config: ClusterConfig, address: str | None, report: Report) -> ClusterConfig | None:
@@ -152,6 +154,20 @@ def _check_server(before: ClusterConfig, config: ClusterConfig) -> None:
         f"the service listens on {was.host}:{was.port} and the configuration wants {wanted.host}:{wanted.port}, which "
         "needs a restart: end `fusion serve` and start it again. To leave it where it is, give --host and --port"
     )
+
+
+def _as_ray_was_started(before: ClusterConfig, config: ClusterConfig, report: Report) -> ClusterConfig:
+    """The configuration with the Grafana and the Prometheus that Ray's dashboard read when it started. Says so where
+    others are wanted."""
+    was, wanted = before.observability, config.observability
+    if was.model_dump(exclude={"alerts"}) != wanted.model_dump(exclude={"alerts"}):
+        report(
+            "observability: Ray's dashboard keeps the Grafana and the Prometheus that it was started with; for the new "
+            "ones, end `fusion serve` and start it again"
+        )
+    if was.alerts != wanted.alerts:
+        report("observability.alerts: Grafana has its own copy of the alerts; `fusion grafana push` changes it")
+    return config.model_copy(update={"observability": was.model_copy(update={"alerts": wanted.alerts})})
 
 
 def _steps(before: ClusterConfig | None, config: ClusterConfig, folders: Mapping[str, str]) -> list[Application]:

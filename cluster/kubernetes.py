@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from cluster.config import ClusterConfig, Location, RemoteBackendConfig, VllmBackendConfig, is_loopback
+from deployments.traces.settings import is_local
 
 APP_NAME = "fusion"
 IMPORT_PATH = "cluster.app:application"
@@ -51,6 +52,9 @@ def obstacles(config: ClusterConfig) -> Iterator[tuple[Location, str]]:
                 (*at, "model"),
                 f"{backend.model!r} is a relative path: use a hub id, or a path in a volume",
             )
+    for key, path in (("path", config.traces.path), ("spool", config.traces.spool)) if config.traces else ():
+        if path is not None and is_local(path) and not PurePosixPath(urlsplit(path).path).is_absolute():
+            yield ("traces", key), f"{path!r} is relative: use an object store's URL, or a path in a volume"
     for location, variable in variables:
         if variable is not None and not _ENV_NAME.fullmatch(variable):
             yield location, f"{variable!r} is not a name that a pod's environment takes"

@@ -11,11 +11,12 @@ from cluster.strict import StrictModel
 
 
 class Objectives(StrictModel):
-    """What an operator wants to hold: seconds, a share from 0 to 1, waiting requests a judge replica, US dollars."""
+    """What an operator wants to hold: seconds, a share from 0 to 1, requests under way or waiting a judge replica (the
+    judge's own target where None), US dollars."""
 
     p99_s: Annotated[float, Field(gt=0)] = 60.0
     degraded_share: Annotated[float, Field(ge=0, le=1)] = 0.05
-    queued_per_judge: Annotated[float, Field(ge=0)] = 4.0
+    queue_depth: Annotated[float, Field(gt=0)] | None = None
     budget_usd_per_hour: Annotated[float, Field(gt=0)] = 10.0
 
 

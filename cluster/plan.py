@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cluster.config import ClusterConfig, RemoteBackendConfig
+from cluster.config import ClusterConfig, JudgeReplicas, RemoteBackendConfig, RemoteReplicas
 from cluster.load import Load, MemberCall, calls_of
 from cluster.model_shape import find_config
 from cluster.plan_engine import EngineToPlan, FindConfig, Refused
@@ -30,15 +30,14 @@ def plan(
     """
     bought = hardware or Hardware()
     calls = calls_of(config, load) if load else ()
-    deployments = [_io_bound("judge", config.judge.replicas.min, config.judge.replicas.max)]
+    deployments = [_io_bound("judge", config.judge.replicas)]
     engines: list[EnginePlan] = []
     refusals: list[Refusal] = []
     notes: list[str] = []
     for name, backend in config.backends.items():
         members = [member for member, voice in config.members.items() if voice.backend == name]
         if isinstance(backend, RemoteBackendConfig):
-            replicas = backend.replicas
-            deployments += [_io_bound(f"member:{member}", replicas.min, replicas.max) for member in members]
+            deployments += [_io_bound(f"member:{member}", backend.replicas) for member in members]
         elif members:
             ours = [call for call in calls if call.member in members]
             engine = EngineToPlan(name, backend, ours, load, bought, find)
@@ -57,8 +56,9 @@ def plan(
     )
 
 
-def _io_bound(name: str, least: int, most: int) -> DeploymentPlan:
-    return DeploymentPlan(name, ReplicaNeeds(), least, most, least)
+def _io_bound(name: str, replicas: JudgeReplicas | RemoteReplicas) -> DeploymentPlan:
+    """A deployment that waits for others, with the cores that Ray sets aside for its replicas."""
+    return DeploymentPlan(name, ReplicaNeeds(cpus=replicas.num_cpus), replicas.min, replicas.max, replicas.min)
 
 
 def _charges(config: ClusterConfig, calls: Iterable[MemberCall]) -> float | None:

@@ -9,9 +9,6 @@ from cluster.engine_memory import EngineMemory, Sharding
 from cluster.model_shape import ModelShape
 from cluster.throughput import Speed
 
-IO_BOUND_CPUS = 0.1
-"""What a replica that waits for others reserves of a core."""
-
 IO_BOUND_GIB = 0.5
 
 
@@ -30,10 +27,10 @@ class Hardware:
 class ReplicaNeeds:
     """What one replica takes: GPUs of a type, cores, host memory, and the nodes that it is spread over."""
 
+    cpus: float
     gpus: int = 0
     gpu: str | None = None
     gpu_memory_gib: float | None = None
-    cpus: float = IO_BOUND_CPUS
     memory_gib: float = IO_BOUND_GIB
     nodes: int = 1
 

@@ -103,6 +103,11 @@ class Judge:
         self._limits = Limits(max_body_bytes, digests)
         self._turns = Limiter(LimitSettings(concurrency=max_ongoing, max_queued=max_queued))
         self._duration_s: float | None = None
+        self._target_queue_depth: int | None = None
+
+    def reconfigure(self, told: Mapping[str, int]) -> None:
+        """Serve's hook for what changes while a replica runs: how many requests it is meant to have, for export."""
+        self._target_queue_depth = told["target_queue_depth"]
 
     def _lessons(self) -> Iterator[Coroutine[Any, Any, None]]:
         """What the engines' models take is known when they are up, and the configuration need not say it."""
@@ -210,7 +215,9 @@ class Judge:
 
     def counters(self) -> Mapping[str, float]:
         """The turns' numbers, for export."""
-        return {"running": self._turns.running, "queued": self._turns.queued, "refusals_total": self._refusals}
+        turns = {"running": self._turns.running, "queued": self._turns.queued, "refusals_total": self._refusals}
+        target = self._target_queue_depth
+        return turns if target is None else {**turns, "target_queue_depth": target}
 
     async def _ask(self, member: str, chat: ChatRequest, emit: Emit | None) -> Completion:
         if error := unable(self.catalogue.profiles[member], chat.request):

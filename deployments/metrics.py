@@ -49,6 +49,7 @@ JUDGE_METRICS: Mapping[str, str] = {
     "running": "requests under way",
     "queued": "requests that wait for their turn",
     "refusals_total": "requests that were refused because too many waited",
+    "target_queue_depth": "requests that it is meant to have, under way or waiting",
 }
 """The same of a judge replica's turns."""
 

@@ -14,6 +14,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, cast
 
+from ray.llm._internal.serve.core.protocol import RawRequestInfo
 from ray.llm._internal.serve.engines.vllm.vllm_engine import VLLMEngine
 from ray.serve import Application
 from ray.serve.llm import LLMConfig, LLMServer, build_llm_deployment  # pyright: ignore[reportUnknownVariableType]
@@ -103,7 +104,10 @@ class VLLMReplica(LLMServer):
         hosts = llm_config.engine_kwargs.get("allowed_media_domains") or ()
         self._queue = EngineQueue()
         # First, for `__del__` is called too when the engine does not start.
-        self._replica = MemberReplica(lambda: EngineMember(self, self._model_id, image_hosts=hosts, queue=self._queue))
+        traced = bool(llm_config.engine_kwargs.get("otlp_traces_endpoint"))
+        self._replica = MemberReplica(
+            lambda: EngineMember(self, self._model_id, image_hosts=hosts, queue=self._queue, traced=traced)
+        )
         _spare_the_search(llm_config)
         await super().__init__(llm_config, engine_cls=PlacedEngine)
         self._queue.attach(getattr(self.engine, "_engine_client", None))
@@ -178,7 +182,8 @@ class EngineMember:
 
     The engine is given images, never their URLs: it would look a URL's host up by itself, and follow redirects, from
     inside of the cluster, where a check made before says nothing. `image_hosts` are the hosts that images may come
-    from, every public one when there are none.
+    from, every public one when there are none. An engine that is `traced` makes spans of its own, below those that
+    calls bring along; another one would only complain of them.
     """
 
     def __init__(
@@ -188,12 +193,14 @@ class EngineMember:
         images: ImageUrls | None = None,
         image_hosts: Collection[str] = (),
         queue: EngineQueue | None = None,
+        traced: bool = False,
     ) -> None:
         self._server = server
         self._model_id = model_id
         self._images = images or ImageUrls()
         self._image_hosts = image_hosts
         self._queue = queue or EngineQueue()
+        self._traced = traced
 
     async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
         if call.purpose == "prefill" and self._queue.waiting:
@@ -221,7 +228,8 @@ class EngineMember:
             if has_links(call.request):
                 call = replace(call, request=await self._images.inlined(call.request, self._image_hosts))
             body = chat_body(_with_patterns(call), self._model_id, stream=emit is not None)
-            replies = await self._server.chat(ChatCompletionRequest(**body))
+            headers = RawRequestInfo(dict(call.trace_headers)) if self._traced and call.trace_headers else None
+            replies = await self._server.chat(ChatCompletionRequest(**body), headers)
             return await (_whole(replies) if emit is None else _streamed(replies, emit))
         except MemberError:
             raise

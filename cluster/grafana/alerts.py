@@ -39,6 +39,11 @@ def alerts(objectives: Objectives) -> tuple[Alert, ...]:
     unjudged = 'ray_fusion_requests_total{degraded=~"judge_.*|jury_incomplete"}'
     requests = "sum by (application, preset) (rate(ray_fusion_requests_total[5m]))"
     buckets = "sum by (le, application, preset) (rate(ray_fusion_request_s_bucket[5m]))"
+    depth = "sum by (application) (ray_fusion_judge_running) + sum by (application) (ray_fusion_judge_queued)"
+    # Replicas export their own target, so that the alert follows what is configured.
+    target = "sum by (application) (ray_fusion_judge_target_queue_depth)"
+    if objectives.queue_depth is not None:
+        target = f"(count by (application) (ray_fusion_judge_queued) * {objectives.queue_depth:g})"
     return (
         Alert(
             "FusionNoQuorum",
@@ -70,12 +75,12 @@ def alerts(objectives: Objectives) -> tuple[Alert, ...]:
         ),
         Alert(
             "FusionQueueAboveTarget",
-            "sum by (application) (ray_fusion_judge_queued) / count by (application) (ray_fusion_judge_queued)",
-            objectives.queued_per_judge,
+            f"({depth}) / {target}",
+            1,
             5,
             "warning",
-            "requests wait in the judges of {{ $labels.application }}",
-            "Load has been above what the replicas are meant to have, and autoscaling has not caught up.",
+            "the judges of {{ $labels.application }} have more requests than they are meant to",
+            "Requests under way and waiting exceed what all replicas are meant to have; autoscaling has not caught up.",
         ),
         Alert(
             "FusionLatencyOverObjective",

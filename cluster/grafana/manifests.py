@@ -9,8 +9,11 @@ from typing import Any
 import yaml
 
 from cluster.grafana.alerts import alerts, prometheus_rule
-from cluster.grafana.judging import COST, ENGINES, JUDGE
-from cluster.grafana.overview import MEMBERS, OVERVIEW
+from cluster.grafana.dashboards.cost import COST
+from cluster.grafana.dashboards.engines import ENGINES
+from cluster.grafana.dashboards.judge import JUDGE
+from cluster.grafana.dashboards.members import MEMBERS
+from cluster.grafana.dashboards.overview import OVERVIEW
 from cluster.grafana.panels import Dashboard, model
 from cluster.observability import Objectives
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -52,6 +53,12 @@ def test_rays_dashboard_finds_the_panels_that_it_embeds() -> None:
     assert ids["fusion-judge"] == {2, 3, 5}
 
 
+def test_every_metric_of_engines_that_is_asked_for_is_documented() -> None:
+    asked = {re.sub("_bucket$", "", name) for query in everything() for name in re.findall(r"ray_vllm_\w+", query)}
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+    assert asked == {*re.findall(r"^\| `(ray_vllm_\w+)`", page, re.MULTILINE)}
+
+
 @promtool
 def test_prometheus_parses_every_expression(tmp_path: Path) -> None:
     rules = [{"record": f"r{index}", "expr": expr} for index, expr in enumerate(everything())]
@@ -63,11 +70,13 @@ def test_prometheus_parses_every_expression(tmp_path: Path) -> None:
 
 
 def test_objectives_are_what_alerts_hold() -> None:
-    objectives = Objectives(p99_s=7, degraded_share=0.5, queued_per_judge=9, budget_usd_per_hour=3)
+    objectives = Objectives(p99_s=7, degraded_share=0.5, queue_depth=9, budget_usd_per_hour=3)
     above = {alert.name: alert.above for alert in alerts(objectives)}
     assert above["FusionLatencyOverObjective"] == 7
     assert above["FusionJudgeDegraded"] == 0.5
-    assert above["FusionQueueAboveTarget"] == 9
+    queue = next(alert for alert in alerts(objectives) if alert.name == "FusionQueueAboveTarget")
+    assert queue.expr.endswith(" * 9)")
+    assert "target_queue_depth" not in queue.expr
     assert above["FusionBudgetBurn"] == 3
 
 
@@ -94,8 +103,12 @@ def test_an_alert_fires_when_it_should_and_not_before(tmp_path: Path) -> None:
         f'ray_fusion_requests_total{{{of},outcome="no_quorum",degraded=""}}': "_x20 1x40",
         'ray_fusion_member_breaker_state{application="fusion",member="claude",replica="a"}': "0x20 2x40",
         'ray_fusion_member_breaker_state{application="fusion",member="gemini",replica="a"}': "1x60",
-        'ray_fusion_judge_queued{application="fusion",replica="a"}': "9x60",
+        'ray_fusion_judge_running{application="fusion",replica="a"}': "4x60",
+        'ray_fusion_judge_running{application="fusion",replica="b"}': "4x60",
+        'ray_fusion_judge_queued{application="fusion",replica="a"}': "0x4 1x56",
         'ray_fusion_judge_queued{application="fusion",replica="b"}': "0x60",
+        'ray_fusion_judge_target_queue_depth{application="fusion",replica="a"}': "4x60",
+        'ray_fusion_judge_target_queue_depth{application="fusion",replica="b"}': "4x60",
         f'ray_fusion_request_s_bucket{{{of},le="60"}}': "0+90x60",
         f'ray_fusion_request_s_bucket{{{of},le="120"}}': "0+100x60",
         f'ray_fusion_request_s_bucket{{{of},le="+Inf"}}': "0+100x60",
@@ -105,7 +118,7 @@ def test_an_alert_fires_when_it_should_and_not_before(tmp_path: Path) -> None:
         "FusionNoQuorum": (22, 30),
         "FusionJudgeDegraded": (12, None),
         "FusionBreakerOpen": (23, 10),
-        "FusionQueueAboveTarget": (10, 3),
+        "FusionQueueAboveTarget": (12, 8),
         "FusionLatencyOverObjective": (20, 5),
         "FusionBudgetBurn": (None, 80),
     }

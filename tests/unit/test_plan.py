@@ -48,6 +48,14 @@ def _config(engine: Mapping[str, Any], accelerator: str = "H100", **backend: Any
     )
 
 
+def test_replicas_that_wait_for_others_take_the_cores_that_are_set_aside() -> None:
+    config = _config({"tensor_parallel_size": 8}).model_dump(exclude_unset=True)
+    config["judge"] = {"replicas": {"max": 8, "num_cpus": 1}}
+    config["backends"]["api"]["replicas"] = {"num_cpus": 0.5}
+    planned = {each.name: each.replica.cpus for each in plan(ClusterConfig.model_validate(config)).deployments}
+    assert (planned["judge"], planned["member:far"]) == (1, 0.5)
+
+
 @pytest.mark.parametrize(
     ("model", "total_b", "active_b"),
     [

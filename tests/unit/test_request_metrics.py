@@ -210,7 +210,7 @@ def test_every_metric_has_its_row_in_the_documentation(metric: Metric) -> None:
 
 
 def test_the_documentation_has_no_other_rows() -> None:
-    rows = re.findall(r"^\| `ray_(\w+)` \| \w+ \| `", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    rows = re.findall(r"^\| `ray_(fusion_\w+)` \| \w+ \| `", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     assert rows == [metric.name for metric in REQUEST_METRICS]
     for name, says in JUDGE.says.items():
         kind = "counter" if name.endswith("_total") else "gauge"

@@ -20,7 +20,7 @@ class _Engine:
     def __init__(self) -> None:
         self.asked: list[Any] = []
 
-    async def chat(self, request: Any) -> AsyncIterator[Any]:
+    async def chat(self, request: Any, headers: Any) -> AsyncIterator[Any]:
         self.asked.append(request.model_dump(mode="json"))
         raise ValueError("enough")
 
