@@ -50,6 +50,7 @@ class PresetConfig(StrictModel):
     analysis: AnalysisMode = "off"
     judge_timeout_s: Seconds | None = None
     prefill: bool = True
+    verbatim: bool = True
 
     @field_validator("rubric", mode="before")
     @classmethod
@@ -84,6 +85,7 @@ class PresetConfig(StrictModel):
             analysis=self.analysis,
             judge_timeout_s=self.judge_timeout_s,
             prefill=self.prefill,
+            verbatim=self.verbatim,
         )
 
     @property

@@ -360,6 +360,7 @@ def _assembly_body(assembly: Assembly) -> dict[str, Any]:
         "tool_vote": None if assembly.tool_vote is None else asdict(assembly.tool_vote),
         "fields": [asdict(field) for field in assembly.fields],
         "fell_back_to": assembly.fell_back_to,
+        "blocks": [asdict(block) for block in assembly.blocks],
     }
 
 

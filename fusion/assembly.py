@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from fusion.blocks import BlockKind
+
 How = Literal["agreed", "vote", "median", "judge", "central", "elements"]
 
 
@@ -45,6 +47,16 @@ class FusedField:
 
 
 @dataclass(frozen=True, slots=True)
+class TakenBlock:
+    """A block of the answer that is byte for byte its members' candidates'. The judge model `referred` to it, `copied`
+    it, or copied it with changes that do not matter, and it was `restored`."""
+
+    kind: BlockKind
+    how: Literal["referred", "copied", "restored"]
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Assembly:
     """All of the above, for one answer; what did not take place is empty. `fell_back_to` is the member whose JSON
     answer stands, because the fields that won do not follow the schema together."""
@@ -53,3 +65,4 @@ class Assembly:
     tool_vote: ToolVote | None = None
     fields: tuple[FusedField, ...] = ()
     fell_back_to: str | None = None
+    blocks: tuple[TakenBlock, ...] = ()

@@ -13,9 +13,11 @@ from typing import Literal
 BlockKind = Literal["code", "table", "quote", "maths", "inline_code", "citation"]
 
 _OPENING = re.compile(
-    r"^(?P<indent>[ \t]*)(?:(?P<fence>`{3,}|~{3,})|(?P<table>\|)|(?P<quote>>))"
+    # What all of the following begin with, since trying them one after the other takes long.
+    r"(?=[`~|>$\\hd1\[ \t])"
+    r"(?:^(?P<indent>[ \t]*)(?:(?P<fence>`{3,}+(?![^\n]*`)|~{3,})|(?P<table>\|)|(?P<quote>>))"
     r"|(?P<dollars>\$\$)|(?P<bracket>\\\[)|(?P<paren>\\\()|(?P<dollar>\$(?![\s$]))|(?P<tick>`+)"
-    r"|(?P<url>(?<![\w/])(?:https?://|doi:|10\.\d{4,9}/))|(?P<cite>\[[@^](?=\S)|\\cite[a-z]{0,8}\{)",
+    r"|(?P<url>(?<![\w/])(?:https?://|doi:|10\.\d{4,9}/))|(?P<cite>\[[@^](?=\S)|\\cite[a-z]{0,8}\{))",
     re.MULTILINE,
 )
 _URL_END = re.compile(r"[\s<>\"'`|]")
@@ -98,10 +100,18 @@ def spans(text: str) -> Iterator[Span]:
         position = span.end
 
 
+def is_alone(text: str, start: int, end: int) -> bool:
+    """Whether a span has its lines to itself."""
+    before = text[text.rfind("\n", 0, start) + 1 : start]
+    line_end = text.find("\n", end)
+    after = text[end : line_end if line_end >= 0 else len(text)]
+    return not before.strip() and not after.strip()
+
+
 def _fence_end(text: str, match: re.Match[str], final: bool) -> int | None:
     fence = match["fence"]
     end_of_line = r"(?:\n|\Z)" if final else r"\n"
-    closing = re.compile(rf"^[ \t]*{re.escape(fence[0])}{{{len(fence)},}}[ \t]*{end_of_line}", re.MULTILINE)
+    closing = re.compile(rf"^[ \t]*{re.escape(fence[0])}{{{len(fence)},}}[ \t\r]*{end_of_line}", re.MULTILINE)
     opened = text.find("\n", match.end())
     found = closing.search(text, opened + 1) if opened >= 0 else None
     if found:

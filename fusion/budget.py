@@ -17,11 +17,12 @@ from dataclasses import dataclass, replace
 from fusion.analysing import analysis_request
 from fusion.cost import Price
 from fusion.errors import BudgetTooSmall, MalformedReply, MemberError, MemberTimeout, PriceUnknown
-from fusion.judging import Ballot, blind, merge_request, rebuttal_request, verdict_request
+from fusion.judging import REFERRING, Ballot, blind, merge_request, rebuttal_request, verdict_request
 from fusion.member import MemberProfile
 from fusion.preset import Task
 from fusion.prompt_size import ANSWER_SHARE, answer_tokens
 from fusion.values import Budgeted, Call, Candidate, Completion, Request
+from fusion.verbatim import MAX_BLOCKS
 
 MAX_OUTPUT_TOKENS = 4096
 """How long an answer may be that neither the client nor the member's configuration bounds, at most."""
@@ -32,6 +33,10 @@ IMAGE_TOKENS = 3000
 _MESSAGE_TOKENS = 8
 _RETOLD = 1.5
 """How many tokens of one model's a token of another's may be, at the high end."""
+
+_BLOCK_TOKENS = 8
+"""Of a candidate as long as it may be, one block is taken to have so many tokens at least."""
+_REFERENCE_TOKENS = 14
 
 _LETTERS = re.compile(r"[A-Za-z]+")
 
@@ -160,7 +165,8 @@ class _Plan:
             return self._verdict_usd(judges if preset.jury else judges[:1], ballot, self._retold(self.panel))
         writer = judges[0]
         noted = math.ceil(_RETOLD * self._analysis_tokens(ballot)) if preset.analysis == "before" else 0
-        shown = tokens_at_most(merge_request(request, ballot)) + self._retold(self.panel) + noted
+        references = self._reference_tokens() if preset.verbatim else 0
+        shown = tokens_at_most(merge_request(request, ballot)) + self._retold(self.panel) + noted + references
         merge_usd = _price(self.task.profiles[writer]).of(shown, self._writes(writer))
         if not preset.no_harm or request.response_schema is not None:
             return merge_usd
@@ -197,6 +203,11 @@ class _Plan:
 
     def _retold(self, members: Sequence[str]) -> int:
         return math.ceil(_RETOLD * sum(map(self._writes, members)))
+
+    def _reference_tokens(self) -> int:
+        """What references to blocks add to the drafts."""
+        blocks = sum(min(MAX_BLOCKS, self._writes(member) // _BLOCK_TOKENS) for member in self.panel)
+        return _tokens(REFERRING) + _REFERENCE_TOKENS * blocks
 
     def _writes(self, member: str) -> int:
         return _output_tokens(self.task.request, self.task.profiles[member])

@@ -16,6 +16,7 @@ from fusion.errors import JudgeInterrupted, MemberError, MemberTimeout
 from fusion.plan import AskJudge, AskJudges, Outcome
 from fusion.preset import Task
 from fusion.progress import JudgeAsked, JudgeEnded, Observer, Watcher, tell
+from fusion.restoring import Restorer
 from fusion.values import Call, Completion, Delta
 
 
@@ -47,6 +48,7 @@ class JudgeCalls:
     written: list[str] = field(default_factory=list[str])
     without_images: dict[str, None] = field(default_factory=dict[str, None])
     _writer: Call | None = None
+    _restorer: Restorer | None = None
     _unsaid: list[Delta] = field(default_factory=list[Delta])
 
     async def ask(self, step: AskJudges) -> tuple[Outcome, ...]:
@@ -104,6 +106,7 @@ class JudgeCalls:
         call = Call(ask.judge, request, self.deadline_at - began_at if writes else turn_s, purpose="judge")
         if writes:
             self._writer = call
+            self._restorer = Restorer(ask.offer) if ask.offer else None
             self._unsaid.clear()
         emit = partial(self._write, call) if writes else None
         task = asyncio.create_task(self.calls.ask(call, emit, ballot=ask.ballot, stage=ask.stage))
@@ -118,6 +121,8 @@ class JudgeCalls:
         in_time = task.done()
         wrote = turn.call is self._writer and bool(self.written)
         if turn.call is self._writer:
+            if wrote or (in_time and not task.cancelled() and isinstance(task.result(), Completion)):
+                self._write_rest()
             self._writer = None
         took_s = _now() - turn.began_at
         if not in_time:
@@ -138,9 +143,23 @@ class JudgeCalls:
         return outcome
 
     def _write(self, call: Call, delta: Delta) -> None:
-        """Hand on a piece of the answer, unless its writer was given up. Blank pieces wait for the first word, so that
-        a judge model which never writes one can still be replaced."""
-        if self.watcher is None or call is not self._writer:
+        """Hand on a piece of the answer, unless its writer was given up."""
+        if call is not self._writer:
+            return
+        if self._restorer and delta.text:
+            delta = replace(delta, text=self._restorer.feed(delta.text))
+            if not (delta.text or delta.tool_calls or delta.reasoning):
+                return
+        self._hand_on(delta)
+
+    def _write_rest(self) -> None:
+        """Hand on what was held back of the answer."""
+        if self._restorer and (rest := self._restorer.finish()):
+            self._hand_on(Delta(rest))
+
+    def _hand_on(self, delta: Delta) -> None:
+        """Blank pieces wait for the first word, so that a judge model which never writes one can still be replaced."""
+        if self.watcher is None:
             return
         self._unsaid.append(delta)
         if self.written or delta.text.strip() or delta.tool_calls:

@@ -16,6 +16,7 @@ from string import ascii_uppercase
 from fusion.rubric import Criterion
 from fusion.untrusted import MARK, Suspicion, disarmed, quoted, suspicions
 from fusion.values import Candidate, Message, Request, Sampling, TextPart, Verdict
+from fusion.verbatim import Draft, Offer, offered
 from fusion.verdict import parse_verdict, verdict_schema
 
 MAX_CANDIDATES = len(ascii_uppercase)
@@ -41,6 +42,13 @@ _MERGE = (
     "the drafts, drop what is wrong, fill in what is missing, and answer the user yourself, in one voice. Copy code, "
     "formulas and quotations exactly. Do not mention the drafts. "
 ) + _UNTRUSTED
+_DRAFTS_END = "End of the drafts."
+REFERRING = (
+    " Before the code, tables, quotations, formulas and citations in them stand marks such as {reference}. Where you "
+    "take one of these over unchanged, do not write it out: write its mark in its place, on a line of its own where "
+    "the mark has one, and it is put there exactly."
+)
+_ASK = " Now answer this:"
 _REBUT = (
     "Others answered the same question; their answers follow. Some may be wrong, and so may yours. Compare them with "
     "yours, correct what needs correcting, and write your full answer again, addressed to the user, without "
@@ -159,15 +167,27 @@ def analysis_messages(request: Request, ballot: Ballot) -> tuple[Message, ...]:
     return _judge_messages(_ANALYSE.format(fence=ballot.fence) + _MARKED, request, ballot)
 
 
-def merge_request(request: Request, ballot: Ballot, notes: str | None = None) -> Request:
+def blocks_offered(request: Request, ballot: Ballot, trust: Sequence[str]) -> Offer | None:
+    """The blocks of the ballot's candidates that an answer may take over as they are, None when there are none."""
+    drafts = [
+        Draft(label, candidate.member, _answer(candidate))
+        for candidate, label in zip(ballot.candidates, ballot.labels, strict=True)
+    ]
+    return offered(drafts, ballot.fence, [_turn(message) for message in request.messages], trust)
+
+
+def merge_request(request: Request, ballot: Ballot, notes: str | None = None, offer: Offer | None = None) -> Request:
     """Asks a judge model to write one answer from the ballot, with the client's own sampling and answer format.
 
     The conversation stays what it is. The drafts stand before its last message, so that what is asked comes last, and
-    before them `notes` on how they differ.
+    before them `notes` on how they differ. References to the blocks of the `offer` stand in the drafts; what they are
+    is told after them, so that a prompt which is read ahead is the same whether later drafts have blocks or not.
     """
     instructions = _MERGE.format(fence=ballot.fence)
     noted = f"{_fenced('analysis', disarmed(notes), ballot.fence)}\n\n" if notes else ""
-    drafts = f"{noted}{_fenced_answers(ballot, _disarmed)}\n\nEnd of the drafts. Now answer this:"
+    answers = _fenced_answers(ballot, (lambda draft: offer.shown[draft.member]) if offer else _disarmed)
+    refer = REFERRING.format(reference=next(iter(offer.blocks))) if offer else ""
+    drafts = f"{noted}{answers}\n\n{_DRAFTS_END}{refer}{_ASK}"
     return Request(
         messages=_led_by(instructions, _asked_after(drafts, request.messages)),
         sampling=request.sampling,

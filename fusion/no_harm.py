@@ -43,7 +43,7 @@ def checked(merge: Decision, best: Candidate, check: NoHarm) -> Decision:
         return merge
     assert best.completion is not None
     lost = merge.also_degraded(f"merge_lost: {verdict.judge} prefers {best.member}'s candidate")
-    return replace(lost, completion=best.completion, judge=verdict.judge)
+    return replace(lost, completion=best.completion, judge=verdict.judge, assembly=None)
 
 
 _OTHER_DRAW = 0x5EED

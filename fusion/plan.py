@@ -20,6 +20,7 @@ from fusion.round import Settled
 from fusion.tool_terms import broken_terms, makes_wanted_call, wants_call
 from fusion.untrusted import Suspicion
 from fusion.values import Agreement, Candidate, Completion, NoHarm, Request, Verdict
+from fusion.verbatim import Offer
 
 RequestOf = Callable[[Sequence[Candidate], Sequence[str]], tuple[Request, str] | None]
 
@@ -61,7 +62,8 @@ class Opening:
 class AskJudge:
     """Ask a judge model, with this share of the time that is left. `streams`: its words are the answer's. `stage` is
     where its cost is counted. One `beside` others is not waited for when these have ended. What the request shows of
-    the `ballot` is shortened where it does not fit."""
+    the `ballot` is shortened where it does not fit. The words that stream have the blocks of the `offer` put in; the
+    completion that is sent back is as the judge model wrote it."""
 
     judge: str
     request: Request
@@ -70,6 +72,7 @@ class AskJudge:
     stage: str = "judge"
     beside: bool = False
     ballot: Ballot | None = None
+    offer: Offer | None = None
 
 
 @dataclass(frozen=True, slots=True)

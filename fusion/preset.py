@@ -67,7 +67,7 @@ class Preset:
     combined. `rubric` is what they score by. `no_harm`: a merge that loses to the best candidate is not returned.
     `analysis` says when the candidates are compared, and `awaits_analysis` that the answer waits for it. No judge has
     more than `judge_timeout_s`. `prefill`: the first of them, where it can, is shown the candidates that are in while
-    stragglers are waited for.
+    stragglers are waited for. `verbatim`: a merge takes blocks over as their candidates wrote them.
     """
 
     name: str
@@ -86,6 +86,7 @@ class Preset:
     awaits_analysis: bool = False
     judge_timeout_s: float | None = None
     prefill: bool = True
+    verbatim: bool = True
 
     @property
     def quorum(self) -> int:

@@ -18,7 +18,7 @@ from itertools import pairwise
 from typing import Literal
 
 from fusion.agreement import words
-from fusion.blocks import BlockKind, spans
+from fusion.blocks import BlockKind, is_alone, spans
 from fusion.values import Candidate, Fused
 
 SUPPORT = 0.6
@@ -91,21 +91,15 @@ def _parts(text: str) -> list[tuple[Literal["sentence"] | BlockKind, int, int]]:
     for span in spans(text):
         assert span.end is not None
         if span.kind in _INLINE or (
-            span.kind == "maths" and "\n" not in text[span.start : span.end] and not _alone(text, span.start, span.end)
+            span.kind == "maths"
+            and "\n" not in text[span.start : span.end]
+            and not is_alone(text, span.start, span.end)
         ):
             continue
         parts += _sentences(text, position, span.start)
         parts.append((span.kind, span.start, span.end))
         position = span.end
     return parts + _sentences(text, position, len(text))
-
-
-def _alone(text: str, start: int, end: int) -> bool:
-    """Whether a span has its lines to itself."""
-    before = text[text.rfind("\n", 0, start) + 1 : start]
-    line_end = text.find("\n", end)
-    after = text[end : line_end if line_end >= 0 else len(text)]
-    return not before.strip() and not after.strip()
 
 
 def _sentences(text: str, start: int, end: int) -> list[tuple[Literal["sentence"] | BlockKind, int, int]]:

@@ -1,4 +1,5 @@
-"""Carries out a plan: the only place in `fusion` that starts tasks and looks at the clock, the event loop's."""
+"""Carries out a plan. With the calls that it makes it is all in `fusion` that starts tasks and looks at the clock, the
+event loop's."""
 
 from __future__ import annotations
 

@@ -43,6 +43,8 @@ _TEMPLATE_TOKEN = re.compile(
 )
 _SECTION = re.compile(r"<(?=/?\s{0,4}(?:answer\s{1,4}[A-Z]\b|conversation\b|analysis\b))", re.I)
 
+_REFERENCE = re.compile(r"\[(?=\[[A-Z]\d{1,3}-[0-9a-f]{4,16}\]\])")
+
 _HIDING_TAG = re.compile(
     r"<(?P<tag>[a-z]{1,12})\b[^<>]{0,200}?(?:display\s{0,4}:\s{0,4}none|visibility\s{0,4}:\s{0,4}hidden"
     r"|(?:font-size|opacity)\s{0,4}:\s{0,4}0(?![.\d]{0,8}[1-9])"
@@ -137,7 +139,12 @@ def disarmed(text: str) -> str:
     structure broken by a space: `<|im_end|>` becomes `< |im_end|>`."""
     if text.isascii() and not _CURIOUS.search(text):
         return text
-    return _SECTION.sub("< ", _TEMPLATE_TOKEN.sub(r"\g<0> ", _visible(text)))
+    return _REFERENCE.sub("[ ", _SECTION.sub("< ", _TEMPLATE_TOKEN.sub(r"\g<0> ", _visible(text))))
+
+
+def hides_something(text: str) -> bool:
+    """Whether there are invisible characters in the text. A line may end in any of the common ways."""
+    return _visible(text) != text.replace("\r\n", "\n")
 
 
 def quoted(text: str) -> str:
@@ -158,7 +165,7 @@ def suspicions(text: str) -> tuple[Suspicion, ...]:
         "invisible_characters": not _is_plain(text) and _INVISIBLE.search(text) is not None,
         "hidden_markup": _without_hidden(visible) != visible,
         "template_tokens": _TEMPLATE_TOKEN.search(visible) is not None,
-        "forged_sections": _SECTION.search(visible) is not None,
+        "forged_sections": (_SECTION.search(visible) or _REFERENCE.search(visible)) is not None,
         "forged_verdict": _VERDICT.search(visible) is not None,
         "speaks_to_judge": any(speech.found_in(visible, folded) for speech in _SPEECHES),
     }

@@ -12,19 +12,21 @@ from fusion.analysing import analysed_before, analysis_asks, noted, read_analysi
 from fusion.analysis import Analysis
 from fusion.assembly import Assembly
 from fusion.deadline import JUDGE_STAGES
-from fusion.errors import JudgeInterrupted, MemberError
+from fusion.errors import EmptyCompletion, JudgeInterrupted, MemberError
 from fusion.fallback import most_trusted
 from fusion.judgement import judged
-from fusion.judging import Ballot, blind, merge_request
+from fusion.judging import Ballot, blind, blocks_offered, merge_request
 from fusion.modes.by_field import write_json_answer
 from fusion.no_harm import checked, no_harm
-from fusion.plan import Ahead, AskJudge, Decision, Plan, ask_judges, convene
+from fusion.plan import Ahead, AskJudge, Decision, Outcome, Plan, ask_judges, convene
 from fusion.preset import Task
 from fusion.reading_ahead import ahead
+from fusion.restoring import restored
 from fusion.settling import settled_or
 from fusion.succession import fallen_back, replaced, unjudged, unopposed
 from fusion.tool_voting import calls_tools, vote
 from fusion.values import Candidate, Request
+from fusion.verbatim import Offer
 
 
 def merge(task: Task) -> Plan:
@@ -38,7 +40,7 @@ def drafts_ahead(task: Task) -> Ahead | None:
     without it nothing is."""
     if task.request.tools or task.request.response_schema is not None:
         return None
-    return ahead(task, lambda ballot: merge_request(task.request, ballot))
+    return ahead(task, lambda ballot: merge_request(task.request, ballot, offer=_offer(task, ballot)))
 
 
 def write(task: Task, candidates: Sequence[Candidate]) -> Plan:
@@ -64,29 +66,31 @@ def _write_words(task: Task, candidates: Sequence[Candidate]) -> Plan:
         return unjudged(task, candidates)
     ballot = blind(candidates, task.request, task.seed, task.shown)
     analysis = yield from analysed_before(task, ballot)
-    request = merge_request(task.request, ballot, noted(analysis, ballot))
+    offer = _offer(task, ballot)
+    request = merge_request(task.request, ballot, noted(analysis, ballot), offer)
     if task.preset.no_harm:
-        return (yield from _written_and_checked(task, candidates, ballot, request, analysis))
+        return (yield from _written_and_checked(task, candidates, ballot, request, analysis, offer))
     failures: list[tuple[str, str]] = []
     for judge, share in task.preset.judge_shares():
         aside = analysis_asks(task, ballot) if analysis is None else ()
         try:
-            outcome, *beside = yield from ask_judges(
-                [AskJudge(judge, request, share, streams=True, ballot=ballot), *aside]
-            )
+            ask = AskJudge(judge, request, share, streams=True, ballot=ballot, offer=offer)
+            outcome, *beside = yield from ask_judges([ask, *aside])
         except JudgeInterrupted as interrupted:
             if interrupted.partial is None:
                 raise
             return Decision(interrupted.partial, judge, degraded=f"deadline: {judge} was cut off")
         for found in beside:
             analysis = read_analysis(found, ballot, task.preset.judges[0])
-        if isinstance(outcome, MemberError):
-            failures.append((judge, outcome.code))
+        written, assembly = _with_blocks(outcome, offer)
+        if isinstance(written, MemberError):
+            failures.append((judge, written.code))
             continue
         return Decision(
-            outcome,
-            outcome.answered_by or judge,
+            written,
+            written.answered_by or judge,
             degraded=replaced(failures),
+            assembly=assembly,
             suspicious=ballot.suspicious,
             analysis=analysis,
         )
@@ -94,7 +98,12 @@ def _write_words(task: Task, candidates: Sequence[Candidate]) -> Plan:
 
 
 def _written_and_checked(
-    task: Task, candidates: Sequence[Candidate], ballot: Ballot, request: Request, analysis: Analysis | None
+    task: Task,
+    candidates: Sequence[Candidate],
+    ballot: Ballot,
+    request: Request,
+    analysis: Analysis | None,
+    offer: Offer | None,
 ) -> Plan:
     """A merge that is held back until it was compared with the best candidate, which is found while it is written."""
     preset = task.preset
@@ -107,19 +116,36 @@ def _written_and_checked(
     for each in found:
         analysis = read_analysis(each, ballot, preset.judges[0])
     judge = asks[0].judge
+    written, assembly = _with_blocks(outcome, offer)
     failures: list[tuple[str, str]] = []
     for ask in asks[1:]:
-        if not isinstance(outcome, MemberError):
+        if not isinstance(written, MemberError):
             break
-        failures.append((judge, outcome.code))
+        failures.append((judge, written.code))
         judge = ask.judge
         [outcome] = yield from ask_judges([ask])
-    if isinstance(outcome, MemberError):
-        failures.append((judge, outcome.code))
+        written, assembly = _with_blocks(outcome, offer)
+    if isinstance(written, MemberError):
+        failures.append((judge, written.code))
         return replace(fallen_back(most_trusted(candidates, task.profiles), failures), analysis=analysis)
-    writer = outcome.answered_by or judge
-    merge = Decision(outcome, writer, degraded=replaced(failures), suspicious=ballot.suspicious, analysis=analysis)
+    writer = written.answered_by or judge
+    merge = Decision(written, writer, None, replaced(failures), None, assembly, ballot.suspicious, analysis)
     verdict = judgement.verdict
     best = next((each for each in candidates if verdict and each.member == verdict.winner), None)
     best = best or most_trusted(candidates, task.profiles)
-    return checked(merge, best, (yield from no_harm(task, outcome, writer, best)))
+    return checked(merge, best, (yield from no_harm(task, written, writer, best)))
+
+
+def _offer(task: Task, ballot: Ballot) -> Offer | None:
+    return blocks_offered(task.request, ballot, task.preset.panel) if task.preset.verbatim else None
+
+
+def _with_blocks(outcome: Outcome, offer: Offer | None) -> tuple[Outcome, Assembly | None]:
+    """What a judge model wrote with the blocks that it took over put in. One that wrote references which name nothing,
+    and nothing else, has failed."""
+    if isinstance(outcome, MemberError) or offer is None:
+        return outcome, None
+    text, taken = restored(outcome.text, offer)
+    if not text.strip() and not outcome.tool_calls:
+        return EmptyCompletion("nothing but references to blocks that there are not"), None
+    return replace(outcome, text=text), Assembly(blocks=taken) if taken else None

@@ -22,7 +22,7 @@ from fusion.errors import (
     MemberUnavailable,
     PriceUnknown,
 )
-from fusion.judging import blind, merge_request
+from fusion.judging import REFERRING, blind, merge_request
 from fusion.member import Emit
 from fusion.preset import Task
 from fusion.rubric import Criterion
@@ -57,7 +57,9 @@ def test_a_plan_is_bounded_by_its_prompts_and_the_longest_answers() -> None:
     prompt = tokens_at_most(SHORT)
     panel_usd = sum(prompt * PRICES[name].input_per_mtok + 100 * PRICES[name].output_per_mtok for name in PANEL)
     asked = merge_request(SHORT, blind([answered(name, "") for name in PANEL], SHORT, task.seed))
-    judge_usd = (tokens_at_most(asked) + 450) * 1 + 100 * 4
+    one, none = (Request((Message("user", text),)) for text in (REFERRING, ""))
+    references = tokens_at_most(one) - tokens_at_most(none)
+    judge_usd = (tokens_at_most(asked) + 450 + references + 3 * (100 // 8) * 14) * 1 + 100 * 4
     assert planned_cost_usd(task, PANEL) == pytest.approx((panel_usd + judge_usd) / 1e6)
     assert planned_cost_usd(task, ("cheap",)) == pytest.approx((prompt * 0.5 + 150) / 1e6), "one is not judged"
     assert planned_cost_usd(task_of(None, "debate"), PANEL) > planned_cost_usd(task, PANEL) + panel_usd / 1e6

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from deployments.chat_response import Envelope, candidate_body, fusion_body, usage_body
-from fusion.assembly import Assembly, FusedField, LeftOut, ToolVote, VotedCall
+from fusion.assembly import Assembly, FusedField, LeftOut, TakenBlock, ToolVote, VotedCall
 from fusion.values import Candidate, Completion, Delta, Fused, Timings, Usage
 
 ENVELOPE = Envelope("id", "fusion/merge", 1)
@@ -51,7 +51,8 @@ def test_a_plain_answer_says_who_stood_in() -> None:
 
 def test_how_an_answer_was_put_together_is_told() -> None:
     vote = ToolVote("calls", ("ada",), ("bob",), (VotedCall("weather", {"city": 1}),))
-    assembly = Assembly((LeftOut("cyd", "invalid_json"),), vote, (FusedField("/a", "median"),))
+    blocks = (TakenBlock("code", "restored", ("ada", "bob")),)
+    assembly = Assembly((LeftOut("cyd", "invalid_json"),), vote, (FusedField("/a", "median"),), blocks=blocks)
     fused = Fused(
         completion=Completion("Four it is."),
         mode="merge",
@@ -76,6 +77,7 @@ def test_how_an_answer_was_put_together_is_told() -> None:
         },
         "fields": [{"path": "/a", "how": "median"}],
         "fell_back_to": None,
+        "blocks": [{"kind": "code", "how": "restored", "members": ["ada", "bob"]}],
     }
     assert body["provenance"] == [{"kind": "sentence", "start": 0, "end": 11, "members": ["ada"]}]
     assert "provenance" not in fusion_body(fused, "fusion/merge", [])
