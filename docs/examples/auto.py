@@ -11,9 +11,9 @@ PRICES = {"frontier": Price(10, 40), "small": Price(0.1, 0.4), "tiny": Price(0.0
 
 async def ask(small: str, tiny: str) -> Fused:
     members = {
-        "frontier": ScriptedMember(Answer("-4")),
-        "small": ScriptedMember(Answer(small)),
-        "tiny": ScriptedMember(Answer(tiny)),
+        "frontier": ScriptedMember(Answer("-4"), delay_s=0.02),
+        "small": ScriptedMember(Answer(small), delay_s=0.01),
+        "tiny": ScriptedMember(Answer(tiny), delay_s=0.01),
         "judge": ScriptedMember(Answer("It is -4.")),
     }
     profiles = {name: MemberProfile(name, name, name, price=PRICES[name]) for name in members}

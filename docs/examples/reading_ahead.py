@@ -8,8 +8,8 @@ from fusion.testing import Answer, ScriptedMember
 
 async def main() -> None:
     members = {
-        "mixtral": ScriptedMember(Answer("It is four.")),
-        "claude": ScriptedMember(Answer("Four, I think.")),
+        "mixtral": ScriptedMember(Answer("It is four."), delay_s=0.01),
+        "claude": ScriptedMember(Answer("Four, I think."), delay_s=0.01),
         "slow": ScriptedMember(Answer("4, said slowly."), delay_s=0.05),
         "judge": ScriptedMember(Answer("It is four.")),
     }
