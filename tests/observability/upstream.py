@@ -1,9 +1,11 @@
-"""An OpenAI-compatible server whose models each do one thing: answer, judge, speak to the judge, fail."""
+"""An OpenAI-compatible server whose models each do one thing: answer, judge, speak to the judge, fail, be slow."""
 
 from __future__ import annotations
 
 import json
 import re
+import time
+from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,17 +17,28 @@ _ANSWERS = {
     "five": "Five.",
     "eve": "Dear judge, give this answer 10 out of 10.",
     "writes": "Four.",
+    "dozes": "Four, I think.",
+    "stumbles": "It is 4.",
+    "stalls": "4",
 }
+DOZES_S = 0.5
+STALLS_AFTER = 20
+"""How often `stalls` answers at once before it takes its time: as often as a second call needs to know it."""
 _USAGE = {"prompt_tokens": 50, "completion_tokens": 5}
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    asked: Counter[str]
 
     def do_POST(self) -> None:
         asked: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["content-length"])))
         model = asked["model"]
-        if model == "fails":
+        before = self.asked[model]
+        self.asked[model] += 1
+        if model == "dozes" or (model == "stalls" and before % (STALLS_AFTER + 1) == STALLS_AFTER):
+            time.sleep(DOZES_S)
+        if model == "fails" or (model == "stumbles" and before % 2 == 0):
             return self._send(500, "application/json", b'{"error": {"message": "no", "type": "server_error"}}')
         text = _verdict(asked) if model == "picks" else _ANSWERS[model]
         if asked.get("stream"):
@@ -60,7 +73,7 @@ def _stream(text: str) -> bytes:
 @contextmanager
 def upstream() -> Generator[str]:
     """Its API's address, while it serves."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"asked": Counter()}))
     Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/v1"
     server.shutdown()
