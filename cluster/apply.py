@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +28,7 @@ from cluster.starting import (
     joining,
     prepare_models,
     quieten,
+    reachable,
     with_server,
 )
 
@@ -39,7 +39,6 @@ WITHIN_S = 1800.0
 """How long a step may take by default: as long as large weights take to load."""
 
 _POLL_S = 0.25
-_CONNECT_TIMEOUT_S = 5.0
 
 
 class NothingToApplyTo(Exception):
@@ -126,7 +125,7 @@ def _connect(config: ClusterConfig, address: str | None, report: Report) -> Clus
 
 
 def _reachable(address: str | None) -> str:
-    """The address of a Ray cluster that can be connected to. Ray itself would try for minutes.
+    """The address of a Ray cluster that can be connected to.
 
     Raises:
         OSError: there is none.
@@ -138,12 +137,7 @@ def _reachable(address: str | None) -> str:
     here: list[str] = sorted(known.find_gcs_addresses()) if address is None else []
     if len(here) > 1:
         raise NothingToApplyTo(f"several Ray clusters are on this machine: say which with --address {'|'.join(here)}")
-    found: str | None = known.canonicalize_bootstrap_address(address or "auto")
-    if found is None:
-        raise ConnectionError("there is none")
-    host, _, port = found.rpartition(":")
-    with socket.create_connection((host.strip("[]"), int(port)), _CONNECT_TIMEOUT_S):
-        return found
+    return reachable(address or "auto")
 
 
 def _check_server(before: ClusterConfig, config: ClusterConfig) -> None:

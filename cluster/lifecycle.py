@@ -35,6 +35,7 @@ from cluster.starting import (
     prepare_models,
     quieten,
     ray_session,
+    reachable,
     with_server,
 )
 from deployments.socket_folders import remove_unused
@@ -134,15 +135,24 @@ def _start_ray(config: ClusterConfig, address: str | None, report: Report) -> No
         # Describing an engine imports vLLM here too, which takes longer than Ray's start: let it begin meanwhile.
         in_background(lambda: import_module("deployments.vllm_member"))
     report("starting Ray" if address is None else f"connecting to Ray at {address}")
-    if address is None:
-        context = ray.init(
-            num_cpus=max(os.cpu_count() or 1, _MIN_CPUS), log_to_driver=False, logging_level=logging.ERROR
-        )
-    else:
-        context = ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        if address is None:
+            where: dict[str, Any] = {"num_cpus": max(os.cpu_count() or 1, _MIN_CPUS)}
+        else:
+            where = {"address": reachable(address)}
+        context = ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:  # Ray has no error of its own for this
+        raise StartFailed(_no_ray(address, error)) from error
     report(f"Ray is at {ray.get_runtime_context().gcs_address}")
     if context.dashboard_url:
         report(f"Ray's dashboard: http://{context.dashboard_url}")
+
+
+def _no_ray(address: str | None, error: Exception) -> str:
+    said = " ".join(str(error).split())
+    if address is not None:
+        return f"no Ray cluster can be joined at {address} ({said})"
+    return f"Ray does not start; the machine may have too much to do, then try again later ({said})"
 
 
 def _deploy(config: ClusterConfig, folders: dict[str, str], report: Report) -> None:

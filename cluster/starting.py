@@ -28,6 +28,9 @@ class StartFailed(Exception):
     """The service did not come up. The message says why."""
 
 
+_CONNECT_TIMEOUT_S = 5.0
+
+
 def with_server(config: ClusterConfig, host: str | None, port: int | None) -> ClusterConfig:
     changes = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     if not changes:
@@ -86,6 +89,24 @@ def joining() -> dict[str, str]:
     if named or not (os.environ.get("RAY_AUTH_TOKEN") or (Path.home() / ".ray" / "auth_token").is_file()):
         return {}
     return {"RAY_AUTH_MODE": "token"}
+
+
+def reachable(address: str) -> str:
+    """Where the Ray cluster of that name is, once it was seen to listen. Ray itself would try for many minutes.
+
+    Raises:
+        OSError: there is none.
+        ValueError: that is no address.
+    """
+    from ray._private import services
+
+    known: Any = services
+    found: str | None = known.canonicalize_bootstrap_address(address)
+    if found is None:
+        raise ConnectionError("there is none")
+    host, _, port = found.rpartition(":")
+    with socket.create_connection((host.strip("[]"), int(port)), _CONNECT_TIMEOUT_S):
+        return found
 
 
 def quieten(*loggers: str) -> None:

@@ -173,3 +173,13 @@ def test_keys_are_required_beyond_the_loopback_address(config: Path) -> None:
 
     assert refused.returncode == 2
     assert "api_keys_env" in refused.stderr
+
+
+def test_a_cluster_that_is_not_there_is_said_at_once(config: Path) -> None:
+    began_at = time.monotonic()
+    refused = run("serve", "-c", str(config), "--address", f"127.0.0.1:{free_port()}")
+
+    assert refused.returncode == 1
+    assert "no Ray cluster can be joined at 127.0.0.1:" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert time.monotonic() - began_at < 60
