@@ -141,6 +141,7 @@ def await_running(
         StartFailed: one does not start, or not within this time.
     """
     told: dict[str, tuple[str, float]] = {}
+    explained: dict[str, str] = {}
     failing_since: dict[str, float] = {}
     started = time.monotonic()
     while not deploying.done():
@@ -153,7 +154,9 @@ def await_running(
             if replicas and (replicas != before or is_slow):
                 told[name] = (replicas, took_s)
                 up = sum(each.status == "HEALTHY" for each in deployments.values())
-                why = f"; {_first_line(deployment.message)}" if is_slow and deployment.message else ""
+                said = _first_line(deployment.message) if is_slow and deployment.message else ""
+                why = f"; {said}" if said and said != explained.get(name) else ""
+                explained[name] = said or explained.get(name, "")
                 report(f"{name}: {replicas} ({took_s:.0f} s; {up} of {len(deployments)} deployments are up{why})")
             # What Serve says of one for a moment may be of the time before this.
             if deployment.status not in _FAILED:
@@ -162,8 +165,8 @@ def await_running(
                 raise StartFailed(_does_not_start(name, deployment.message))
         if within_s is not None and took_s > within_s:
             late = {name: each.message for name, each in deployments.items() if each.status != "HEALTHY"}
-            said = "; ".join(f"{name}: {message or 'it is starting'}" for name, message in late.items())
-            raise StartFailed(f"not all of it is up within {within_s:.0f} s: {said}")
+            why = "; ".join(f"{name}: {message or 'it is starting'}" for name, message in late.items())
+            raise StartFailed(f"not all of it is up within {within_s:.0f} s: {why}")
         time.sleep(0.25)
     if error := deploying.exception():
         failed = [
