@@ -164,7 +164,11 @@ def _deploy(config: ClusterConfig, folders: dict[str, str], report: Report) -> N
     quieten("ray.serve")
     server = config.server
     serve_api: Any = ray_serve
-    serve_api.start(http_options={"host": server.host, "port": server.port})
+    try:
+        serve_api.start(http_options={"host": server.host, "port": server.port})
+    except Exception as error:
+        said = " ".join(str(error).split())[:500]
+        raise StartFailed(f"Ray Serve does not start ({type(error).__name__}: {said})") from error
     [deploying] = in_background(lambda: serve_api.run(build(config, folders=folders), name=APP_NAME))
     await_running(serve_api, APP_NAME, deploying, report)
     report("asking for a first answer")
