@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from dataclasses import replace
+from statistics import median_low
+
 import pytest
 
+from fusion.json_values import checker, follows
 from fusion.runner import fuse
-from fusion.values import Fused, Mode
+from fusion.values import Fused, JsonSchema, Mode
 from tests.panels import Recorder
 from tests.vllm.engines import Engine
 
@@ -60,3 +66,55 @@ async def test_a_debate_is_argued_and_decided(name: str, decision: str, request:
 async def test_the_same_seed_draws_the_same_answer(mixtral: Engine) -> None:
     answers = [(await _fused(mixtral, "merge", temperature=0.0, max_tokens=8)).completion.text for _ in range(2)]
     assert answers[0] == answers[1]
+
+
+CITY = JsonSchema(
+    "city",
+    {
+        "type": "object",
+        "properties": {
+            "size": {"enum": ["small", "large", "vast"]},
+            "age": {"type": "integer", "minimum": 0, "maximum": 9},
+            "coastal": {"type": "boolean"},
+            "about": {"type": "string", "minLength": 100, "maxLength": 140},
+        },
+        "required": ["size", "age", "coastal", "about"],
+        "additionalProperties": False,
+    },
+)
+
+
+async def test_json_answers_are_fused_field_by_field_and_follow_the_schema(smollm2: Engine) -> None:
+    """What its grammar lets the small model write is voted on, and a long text is the judge's, under a grammar too."""
+    task, pool = smollm2.task("merge", "Describe Lisbon as JSON.", max_tokens=400)
+    task = replace(task, request=replace(task.request, response_schema=CITY))
+    watcher = Recorder()
+    fused = await fuse(task, pool, watcher=watcher)
+    completions = {candidate.member: candidate.completion for candidate in fused.candidates if candidate.completion}
+    whole = {name: each for name, each in completions.items() if each.finish_reason == "stop"}
+    assert len(whole) > 1
+    given = [json.loads(completion.text) for completion in whole.values()]
+    validator = checker(CITY.schema)
+    assert all(follows(validator, value) for value in given)
+    answer = json.loads(fused.completion.text)
+    assert follows(validator, answer)
+    assert watcher.text == fused.completion.text
+    assert fused.degraded is None
+
+    ages = [value["age"] for value in given]
+    assert answer["age"] in (ages if len(ages) == 2 else [median_low(ages)])
+    for name in ("size", "coastal"):
+        votes = Counter(value[name] for value in given)
+        assert answer[name] == max((value[name] for value in given), key=lambda said: votes[said])
+    assert fused.assembly is not None
+    assert fused.assembly.fell_back_to is None
+    assert {left.member for left in fused.assembly.left_out} == completions.keys() - whole.keys()
+    how = {field.path: field.how for field in fused.assembly.fields}
+    differ = {f"/{name}" for name in CITY.schema["properties"] if len({value[name] for value in given}) > 1}
+    assert how.keys() == differ, "every field on which candidates differ, and no other"
+    assert (fused.judge == "judge") == (how.get("/about") == "judge")
+    if "/about" not in how or how["/about"] == "vote":
+        assert answer["about"] in [value["about"] for value in given]
+    else:
+        assert how["/about"] == "judge"
+        assert "judge" in {spent.stage for spent in fused.stages}
