@@ -229,6 +229,8 @@ async def test_the_live_check_finds_it_well(server: Server, tmp_path: Path) -> N
                 "api": api,
                 "base_url": f"{server.url}/v1",
                 "api_key_file": str(server.keys / key),
+                # It shares its cores with the other engines here.
+                "timeouts": {"first_token_s": 400, "idle_s": 400, "total_s": 400},
             }
             for api in APIS
             for key in ("right", "wrong")
@@ -238,7 +240,7 @@ async def test_the_live_check_finds_it_well(server: Server, tmp_path: Path) -> N
     config["presets"] = {"fusion/merge": {"mode": "merge", "panel": ["openai-right"], "judge": "openai-right"}}
     file = tmp_path / "c.yaml"
     file.write_text(json.dumps(config))
-    for found in await look(load(file), total_s=240):
+    for found in await look(load(file), total_s=400):
         good = found.backend.endswith("right")
         assert (found.good, found.reachable, found.key_good) == (good, True, good), found
         assert (found.model_known, found.streams, found.tools) == ((True,) * 3 if good else (None,) * 3), found
