@@ -27,10 +27,10 @@ from deployments.resilience.limits import LimitSettings
 from deployments.resilience.retries import RetrySettings
 from deployments.tracing.settings import TracingSettings
 from deployments.wire import Api
-from fusion.cost import Price
+from fusion.chat import Effort, Reasoning, Sampling
 from fusion.member import MemberProfile
-from fusion.preset import Preset
-from fusion.values import Effort, Reasoning, Sampling
+from fusion.presets import Preset
+from fusion.pricing import Price
 
 DEFAULT_PRESET = "fusion/merge"
 IO_BOUND_CPUS = 0.1

@@ -17,6 +17,7 @@ from cluster.config import ClusterConfig, MemberConfig, RemoteBackendConfig, Vll
 from cluster.remote_backend import remote_backend
 from deployments.remote_member import RemoteMember
 from deployments.secrets import MissingSecret
+from fusion.chat import Call, Completion, Message, Request, Sampling, Tool
 from fusion.errors import (
     EmptyCompletion,
     MalformedReply,
@@ -26,7 +27,6 @@ from fusion.errors import (
     MemberUnauthorized,
 )
 from fusion.member import Emit
-from fusion.values import Call, Completion, Message, Request, Sampling, Tool
 
 TOTAL_S = 30.0
 _AT_ONCE = 8  # calls to one backend

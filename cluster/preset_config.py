@@ -9,10 +9,8 @@ from pydantic import Field, field_validator, model_validator
 from cluster.strict import Seconds, StrictModel
 from deployments.chat_request import MAX_CRITERIA, MAX_ROUNDS, CriterionName
 from deployments.openrouter import MAX_PANEL
-from fusion.analysis import AnalysisMode
-from fusion.preset import SETTINGS_OF_MODES, AgreementPolicy, DecisionMode, Policy, Preset, unfitting
-from fusion.rubric import Criterion
-from fusion.values import Mode
+from fusion.presets import SETTINGS_OF_MODES, AgreementPolicy, Criterion, DecisionMode, Policy, Preset, unfitting
+from fusion.results import AnalysisMode, Mode
 
 
 class AgreementConfig(StrictModel):

@@ -7,8 +7,8 @@ from typing import Any
 
 from deployments.upstream_json import parsed
 from deployments.wire import InlineImage, image_source, refused
+from fusion.chat import Call, ImagePart, Message, ToolCall
 from fusion.errors import MalformedReply
-from fusion.values import Call, ImagePart, Message, ToolCall
 
 PROVIDER = "Anthropic"
 

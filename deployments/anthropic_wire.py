@@ -26,8 +26,7 @@ from deployments.anthropic_turns import PROVIDER, conversation
 from deployments.upstream_errors import CONTEXT_LENGTH_EXCEEDED, error_from_complaint, machine_code, says_too_long
 from deployments.upstream_json import count, items, mapping, new_call_id, text, written
 from deployments.wire import Complaint, refused
-from fusion.errors import MalformedReply, MemberError, MemberUnauthorized
-from fusion.values import (
+from fusion.chat import (
     Call,
     Completion,
     Delta,
@@ -40,6 +39,7 @@ from fusion.values import (
     ToolCallDelta,
     Usage,
 )
+from fusion.errors import MalformedReply, MemberError, MemberUnauthorized
 
 DEFAULT_MAX_TOKENS = 16_384
 MIN_THINKING_TOKENS = 1024

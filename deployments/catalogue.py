@@ -8,11 +8,10 @@ from itertools import starmap
 from typing import Any
 
 from deployments.chat_request import ChatRequest
+from fusion.ballot import MAX_CANDIDATES
 from fusion.errors import InvalidRequest, UnknownModel
-from fusion.judging import MAX_CANDIDATES
 from fusion.member import MemberProfile
-from fusion.preset import SETTINGS_OF_MODES, Preset, unfitting
-from fusion.rubric import Criterion
+from fusion.presets import SETTINGS_OF_MODES, Criterion, Preset, unfitting
 
 OPENROUTER_FUSION = "openrouter/fusion"
 """OpenRouter's own id for fusion; it stands for the default preset."""

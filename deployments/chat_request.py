@@ -24,15 +24,11 @@ from deployments.openrouter import (
     fusion_plugin,
     fusion_tool,
 )
-from fusion.analysis import AnalysisMode
-from fusion.errors import InvalidRequest
-from fusion.preset import DecisionMode
-from fusion.values import (
+from fusion.chat import (
     Effort,
     ImagePart,
     JsonSchema,
     Message,
-    Mode,
     Reasoning,
     Request,
     Role,
@@ -41,6 +37,9 @@ from fusion.values import (
     Tool,
     ToolCall,
 )
+from fusion.errors import InvalidRequest
+from fusion.presets import DecisionMode
+from fusion.results import AnalysisMode, Mode
 
 MAX_DEADLINE_S = 3600.0
 MAX_ROUNDS = 5

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from fusion.assembly import Assembly
+from fusion.chat import Completion, Delta, ToolCallDelta, Usage
 from fusion.errors import (
     BreakerOpen,
     BudgetTooSmall,
@@ -27,19 +27,7 @@ from fusion.errors import (
 )
 from fusion.progress import CandidateEnded, CandidateGrew, JudgeAsked, PanelConvened, Progress
 from fusion.provenance import provenance
-from fusion.values import (
-    Agreement,
-    Budgeted,
-    Candidate,
-    Completion,
-    Delta,
-    Fused,
-    NoHarm,
-    Saved,
-    ToolCallDelta,
-    Usage,
-    Verdict,
-)
+from fusion.results import Agreement, Assembly, Budgeted, Candidate, Fused, NoHarm, Saved, Verdict
 
 DONE = b"data: [DONE]\n\n"
 RETRY_AFTER_S = 1

@@ -15,8 +15,8 @@ from ray.serve.llm import LLMServer
 
 from deployments.openai_wire import chat_body
 from fusion.askable import without_images
+from fusion.chat import Call
 from fusion.errors import MemberUnavailable
-from fusion.values import Call
 
 
 async def engine_tokens(server: LLMServer, model_id: str, call: Call, texts: Sequence[str]) -> tuple[int, ...]:

@@ -20,8 +20,7 @@ from urllib.parse import quote, urlsplit
 from deployments.upstream_errors import CONTEXT_LENGTH_EXCEEDED, error_from_complaint, machine_code, says_too_long
 from deployments.upstream_json import count, items, mapping, new_call_id, parsed, text, written
 from deployments.wire import Complaint, InlineImage, image_source, refused
-from fusion.errors import MalformedReply, MemberError, MemberRejected, MemberUnauthorized
-from fusion.values import (
+from fusion.chat import (
     Call,
     Completion,
     Delta,
@@ -35,6 +34,7 @@ from fusion.values import (
     ToolCallDelta,
     Usage,
 )
+from fusion.errors import MalformedReply, MemberError, MemberRejected, MemberUnauthorized
 
 _PROVIDER = "Gemini"
 

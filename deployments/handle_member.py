@@ -14,9 +14,9 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.member_replica import ReplicaStatus
 from deployments.model_limits import ModelLimits
+from fusion.chat import Call, Completion, Delta
 from fusion.errors import MalformedReply, MemberError, MemberOverloaded, MemberUnavailable
 from fusion.member import Emit
-from fusion.values import Call, Completion, Delta
 
 _DIED = (RayActorError, RpcError)
 """What a call ends with when the replica that had it is gone: by Ray, or by the connection that Serve had to it."""

@@ -40,11 +40,12 @@ from deployments.chat_response import (
 )
 from deployments.image_urls import ImageUrls
 from deployments.request_headers import REQUEST_HEADERS
+from fusion.chat import Completion, Delta, Usage
 from fusion.errors import FusionError, InvalidRequest, whereabouts
 from fusion.member import Emit
-from fusion.preset import Preset
+from fusion.presets import Preset
 from fusion.progress import Progress, Watcher
-from fusion.values import Completion, Delta, Fused, Usage
+from fusion.results import Fused
 
 _JSON = (b"content-type", b"application/json")
 _EVENT_STREAM = [

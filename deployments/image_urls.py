@@ -22,8 +22,8 @@ from yarl import URL
 from deployments.public_addresses import PublicInternet
 from deployments.upstream_errors import FOREIGN_ERRORS
 from deployments.wire import DATA_URL
+from fusion.chat import ImagePart, Request
 from fusion.errors import InvalidRequest, MemberRejected
-from fusion.values import ImagePart, Request
 
 MAX_LINKS = 32
 MAX_REDIRECTS = 5

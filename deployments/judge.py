@@ -30,14 +30,15 @@ from deployments.traces.settings import TraceSettings
 from deployments.tracing.settings import TracingSettings
 from deployments.voiced import Voiced, VoicedTokenizer
 from fusion.askable import unable
-from fusion.cost import cost_usd
+from fusion.chat import Call, Completion
 from fusion.errors import EmptyCompletion, LimitReached, MemberTimeout
 from fusion.experience import Experience
 from fusion.member import Emit, Member
-from fusion.preset import Policy, Pool, Preset, Task
+from fusion.presets import Policy, Pool, Preset, Task
+from fusion.pricing import cost_usd
 from fusion.progress import Observer, Watcher
+from fusion.results import Fused
 from fusion.runner import fuse
-from fusion.values import Call, Completion, Fused
 
 if TYPE_CHECKING:
     from deployments.onlookers import Onlookers

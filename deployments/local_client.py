@@ -8,8 +8,8 @@ from typing import cast
 
 from deployments.local_channel import Frames, Kind
 from deployments.pickled_values import packed, unpacked
+from fusion.chat import Call, Delta
 from fusion.member import Emit
-from fusion.values import Call, Delta
 
 LOOK_AGAIN_S = 1.0
 

@@ -14,7 +14,7 @@ from ray import serve
 from deployments.local_channel import Frames, Kind, this_cluster
 from deployments.pickled_values import packed, unpacked
 from deployments.socket_folders import listening_in, sockets_of
-from fusion.values import Call
+from fusion.chat import Call
 
 
 class Asked(Protocol):

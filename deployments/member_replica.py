@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from deployments.local_server import LocalServer, listen
 from deployments.queue_depth import NEARBY
 from deployments.resilience.breaker import State
+from fusion.chat import Call, Completion, Delta
 from fusion.errors import MemberError, unexpected, whereabouts
 from fusion.member import Member
-from fusion.values import Call, Completion, Delta
 
 Outcome = Completion | MemberError
 Deltas = tuple[Delta, ...]

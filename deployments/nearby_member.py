@@ -13,9 +13,9 @@ from deployments.local_client import Gone, LocalReplicas, NotHere
 from deployments.member_replica import ReplicaStatus
 from deployments.model_limits import ModelLimits
 from deployments.socket_folders import sockets_of
+from fusion.chat import Call, Completion
 from fusion.errors import MalformedReply, MemberError, MemberUnavailable
 from fusion.member import Emit
-from fusion.values import Call, Completion
 
 
 class AskingNearby:

@@ -25,9 +25,9 @@ from deployments.tracing.settings import TracingSettings
 from deployments.tracing.tracing import Tracing, context_of
 from fusion.errors import FusionError
 from fusion.member import Member, MemberProfile
-from fusion.preset import Task
+from fusion.presets import Task
 from fusion.progress import Observer
-from fusion.values import Fused
+from fusion.results import Fused
 
 if TYPE_CHECKING:
     from deployments.traces.recorder import Recorder

@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
+from fusion.chat import Effort, Reasoning, Sampling
 from fusion.errors import InvalidRequest
-from fusion.values import Effort, Reasoning, Sampling
 
 FUSION_TOOL = "openrouter:fusion"
 MAX_PANEL = 16

@@ -12,7 +12,7 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
-from fusion import values
+from fusion import chat as values
 
 CROSSING: tuple[type[Any], ...] = (
     values.Call,

@@ -27,9 +27,9 @@ from deployments.upstream_errors import (
 from deployments.upstream_http import UpstreamClient
 from deployments.upstream_json import parsed
 from deployments.wire import Api, Complaint, StreamReader, WireFormat
+from fusion.chat import Call, Completion, Delta
 from fusion.errors import EmptyCompletion, MalformedReply, MemberError, MemberRejected, MemberTimeout
 from fusion.member import Emit
-from fusion.values import Call, Completion, Delta
 
 MAX_RESPONSE_BYTES = 32 * 1024 * 1024
 MAX_ERROR_BYTES = 256 * 1024

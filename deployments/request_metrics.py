@@ -16,11 +16,12 @@ from ray.serve import metrics
 
 from deployments.metrics import keep_exporting
 from deployments.traces.fused_request import Account
+from fusion.chat import Completion, Delta, Usage
 from fusion.errors import FusionError
-from fusion.ledger import panel_stage
-from fusion.preset import Task
+from fusion.presets import Task
 from fusion.progress import Progress, Watcher
-from fusion.values import Candidate, Completion, Delta, Fused, Usage, Verdict
+from fusion.results import Candidate, Fused, Verdict
+from fusion.steps import panel_stage
 
 OTHER = "other"
 """The preset's label where a request brings a panel of its own."""

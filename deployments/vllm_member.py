@@ -34,6 +34,7 @@ from deployments.member_replica import Deltas, MemberReplica, Outcome, ReplicaSt
 from deployments.model_limits import ModelLimits
 from deployments.openai_wire import StreamReader, chat_body, completion_from
 from deployments.queue_depth import autoscaling_config
+from fusion.chat import Call, Completion
 from fusion.errors import (
     ContextExceeded,
     MalformedReply,
@@ -44,7 +45,6 @@ from fusion.errors import (
     MemberUnavailable,
 )
 from fusion.member import Emit
-from fusion.values import Call, Completion
 
 DOWN_AFTER_S = 600.0
 """How long an engine that nobody needs is kept: starting one takes minutes."""

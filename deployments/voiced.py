@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fusion.askable import unable
+from fusion.chat import Call, Completion
 from fusion.member import Emit, Member, MemberProfile, TokenCounter
-from fusion.values import Call, Completion
 
 
 class Voiced:

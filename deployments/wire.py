@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from fusion.chat import Call, Completion, Delta, ImagePart, Usage
 from fusion.errors import MemberError, MemberRejected
-from fusion.values import Call, Completion, Delta, ImagePart, Usage
 
 Api = Literal["openai", "anthropic", "gemini"]
 

@@ -4,11 +4,12 @@ Start with `values` (what is passed around) and `member` (the one seam), then `r
 enough), `modes` (what is made of the answers), `judging` (what a judge is shown) and `runner` (which carries it out).
 """
 
+from fusion.chat import Call, Completion, Delta, Message, Request, Sampling
 from fusion.errors import FusionError
 from fusion.member import Member, MemberProfile
-from fusion.preset import Policy, Pool, Preset, Task
+from fusion.presets import Policy, Pool, Preset, Task
+from fusion.results import Fused
 from fusion.runner import fuse
-from fusion.values import Call, Completion, Delta, Fused, Message, Request, Sampling
 
 __all__ = [
     "Call",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fusion.assembly import LeftOut
+from fusion.chat import Request
 from fusion.errors import InvalidRequest
 from fusion.json_values import BadSchema, NotJson, checker, follows, read_json
+from fusion.results import Candidate, LeftOut
 from fusion.tool_terms import makes_wanted_call, wants_call
-from fusion.values import Candidate, Request
 
 
 def check_schema(request: Request) -> None:

@@ -12,10 +12,11 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations, pairwise
 
+from fusion.chat import Completion
 from fusion.literal_form import json_key
 from fusion.normal_form import SHORT_WORDS, NormalForm, normal_form
-from fusion.preset import AgreementPolicy
-from fusion.values import Agreement, Candidate, Completion
+from fusion.presets import AgreementPolicy
+from fusion.results import Agreement, Candidate
 
 LONG_THRESHOLD = 0.8
 """How alike two long answers of a debate are when there is nothing left to argue."""

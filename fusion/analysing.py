@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, cast
 
-from fusion.analysis import Analysis, Contradiction, Point
+from fusion.ballot import Ballot
+from fusion.chat import JsonSchema, Request, Sampling
 from fusion.errors import MemberError
-from fusion.judging import Ballot, analysis_messages
-from fusion.plan import AskJudge, Outcome, Reply, Step, ask_judges
-from fusion.preset import Task
-from fusion.values import JsonSchema, Request, Sampling
+from fusion.judging import analysis_messages
+from fusion.presets import Task
+from fusion.results import Analysis, Contradiction, Point
+from fusion.steps import AskJudge, Outcome, Reply, Step, ask_judges
 from fusion.verdict import closed, objects
 
 STAGE = "analysis"

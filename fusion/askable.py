@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from fusion.chat import Message, Request, TextPart
 from fusion.errors import ContextExceeded, MemberError, MemberRejected, TakesNoImages
 from fusion.member import MemberProfile
-from fusion.preset import Task
+from fusion.presets import Task
 from fusion.prompt_size import answer_tokens, fewest_tokens, heard_bytes, most_tokens, size_bytes
-from fusion.values import Candidate, Message, Request, TextPart
+from fusion.results import Candidate
 
 UNSEEN = "[An image is here that you cannot see.]"
 """What a judge model that takes no images is shown in the place of each."""

@@ -8,9 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
 
-BlockKind = Literal["code", "table", "quote", "maths", "inline_code", "citation"]
+from fusion.results import BlockKind
 
 _OPENING = re.compile(
     # What all of the following begin with, since trying them one after the other takes long.
@@ -20,6 +19,8 @@ _OPENING = re.compile(
     r"|(?P<url>(?<![\w/])(?:https?://|doi:|10\.\d{4,9}/))|(?P<cite>\[[@^](?=\S)|\\cite[a-z]{0,8}\{))",
     re.MULTILINE,
 )
+
+
 _URL_END = re.compile(r"[\s<>\"'`|]")
 
 

@@ -15,13 +15,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fusion.analysing import analysis_request
-from fusion.cost import Price
+from fusion.ballot import Ballot, blind
+from fusion.chat import Call, Completion, Request
 from fusion.errors import BudgetTooSmall, MalformedReply, MemberError, MemberTimeout, PriceUnknown
-from fusion.judging import REFERRING, Ballot, blind, merge_request, rebuttal_request, verdict_request
+from fusion.judging import REFERRING, merge_request, rebuttal_request, verdict_request
 from fusion.member import MemberProfile
-from fusion.preset import Task
+from fusion.presets import Task
+from fusion.pricing import Price
 from fusion.prompt_size import ANSWER_SHARE, answer_tokens
-from fusion.values import Budgeted, Call, Candidate, Completion, Request
+from fusion.results import Budgeted, Candidate
 from fusion.verbatim import MAX_BLOCKS
 
 MAX_OUTPUT_TOKENS = 4096

@@ -7,8 +7,9 @@ import logging
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from fusion.ballot import Ballot
 from fusion.budget import Budget
-from fusion.cost import cost_usd
+from fusion.chat import Call, Completion
 from fusion.errors import (
     ContextExceeded,
     EmptyCompletion,
@@ -21,13 +22,13 @@ from fusion.errors import (
 )
 from fusion.experience import Experience
 from fusion.fitting import Fitting
-from fusion.judging import Ballot
 from fusion.ledger import Ledger
 from fusion.member import Emit, Member
-from fusion.preset import Pool
+from fusion.presets import Pool
+from fusion.pricing import cost_usd
+from fusion.results import Candidate
 from fusion.round import Answered, Event, Failed
 from fusion.tool_terms import without_forbidden_calls
-from fusion.values import Call, Candidate, Completion
 
 LOSERS_WAIT_S = 0.5
 """How long a request waits for cancelled calls to end. Those that end later are reported in the log."""

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from fusion.askable import heard_by_panel, in_doubt
+from fusion.chat import Call
 from fusion.errors import MemberError
-from fusion.preset import Pool, Task
+from fusion.presets import Pool, Task
 from fusion.prompt_size import size_bytes
-from fusion.values import Call
 
 PATIENCE_S = 5.0
 """How long a tokenizer may take. One that takes longer counts as none."""

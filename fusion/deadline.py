@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from fusion.experience import Experience
-from fusion.preset import SKIPS, Preset, Skip
+from fusion.presets import SKIPS, Preset, Skip
+from fusion.steps import JUDGE_STAGES
 
 SHARE = 0.9
 """A part of the plan has time when so many of the calls that it takes are fast enough."""
-
-JUDGE_STAGES = {"best-of": "judge", "merge": "write"}
-"""What a judge model's calls are recorded as, by the way in which they decide."""
 
 
 def skips_for(preset: Preset, left_s: float, experience: Experience, now: float) -> frozenset[Skip]:

@@ -33,7 +33,8 @@ import traceback
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from fusion.values import Candidate, Completion, Usage
+    from fusion.chat import Completion, Usage
+    from fusion.results import Candidate
 
 
 class FusionError(Exception):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from fusion.agreement import most_central
 from fusion.member import MemberProfile
-from fusion.values import Candidate
+from fusion.results import Candidate
 
 
 def most_trusted(candidates: Sequence[Candidate], profiles: Mapping[str, MemberProfile]) -> Candidate:

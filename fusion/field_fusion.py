@@ -23,8 +23,8 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from fusion.agreement import SHORT_WORDS, similarity, words
-from fusion.assembly import FusedField, How
 from fusion.json_values import canonical
+from fusion.results import FusedField, How
 
 _DEPTH = 64
 

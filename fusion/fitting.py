@@ -10,14 +10,15 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from fusion.ballot import Ballot
+from fusion.chat import Call, Message, Request, TextPart
 from fusion.counting import tokens_of
 from fusion.errors import ContextExceeded
-from fusion.judging import Ballot
 from fusion.member import MemberProfile
-from fusion.preset import Pool
+from fusion.presets import Pool
 from fusion.prompt_size import ANSWER_SHARE, answer_tokens, heard_bytes, most_tokens, size_bytes, text_bytes
+from fusion.results import Shortened
 from fusion.shortening import fair_level, shortened
-from fusion.values import Call, Message, Request, Shortened, TextPart
 
 LEAST_TOKENS = 64
 """Shorter than this no candidate is shown."""

@@ -11,13 +11,12 @@ from math import inf
 
 from fusion.askable import without_images
 from fusion.calls import Calls, cancelled_itself
-from fusion.deadline import JUDGE_STAGES
+from fusion.chat import Call, Completion, Delta
 from fusion.errors import JudgeInterrupted, MemberError, MemberTimeout
-from fusion.plan import AskJudge, AskJudges, Outcome
-from fusion.preset import Task
+from fusion.presets import Task
 from fusion.progress import JudgeAsked, JudgeEnded, Observer, Watcher, tell
 from fusion.restoring import Restorer
-from fusion.values import Call, Completion, Delta
+from fusion.steps import JUDGE_STAGES, AskJudge, AskJudges, Outcome
 
 
 @dataclass(frozen=True, slots=True)

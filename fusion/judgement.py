@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from fusion.ballot import Ballot
 from fusion.errors import InvalidVerdict, MemberError
-from fusion.judging import Ballot, read_verdict, turned, verdict_request
+from fusion.judging import read_verdict, turned, verdict_request
 from fusion.jury import of_jury, of_orders
 from fusion.kinship import kin
 from fusion.member import MemberProfile
-from fusion.plan import AskJudge, Outcome, Reply, Step, ask_judges
-from fusion.preset import Task, shares_of
-from fusion.succession import Failures
-from fusion.values import Verdict
+from fusion.presets import Task, shares_of
+from fusion.results import Verdict
+from fusion.steps import AskJudge, Failures, Outcome, Reply, Step, ask_judges
 
 
 @dataclass(frozen=True, slots=True)

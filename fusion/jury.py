@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from fusion.borda import borda
 from fusion.judging import mean, mean_by_criterion, of_both_orders
-from fusion.values import Jury, Verdict
+from fusion.results import Jury, Verdict
 
 
 def of_orders(verdicts: Sequence[Verdict], trust: Sequence[str]) -> Verdict:

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
+
+from fusion.results import Bond, Kin
 
 if TYPE_CHECKING:
     from fusion.member import MemberProfile
-
-
-Bond = Literal["member", "model", "family", "backend"]
 
 _FAMILIES: tuple[tuple[str, str], ...] = (
     ("deepseek", r"deepseek"),  # before those that it was distilled into
@@ -38,18 +36,10 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     ("jamba", r"jamba"),
     ("minimax", r"minimax"),
 )
+
+
 # A name's words: digits and punctuation part them, but `qwen2` and `o3` stay whole.
 _KNOWN = [(family, re.compile(rf"(?<![a-z])(?:{names})(?![a-z])", re.I)) for family, names in _FAMILIES]
-
-
-@dataclass(frozen=True, slots=True)
-class Kin:
-    """A candidate's member that a judge model is bound to: they are one member, one model, of one family, or at one
-    backend. The closest of these."""
-
-    member: str
-    judge: str
-    bond: Bond
 
 
 def family_of(profile: MemberProfile) -> str | None:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from fusion.values import Spent, Usage
-
-
-def panel_stage(round_number: int) -> str:
-    """The stage that the members' calls of this round belong to."""
-    return "rebuttal" if round_number else "panel"
+from fusion.chat import Usage
+from fusion.results import Spent
 
 
 @dataclass(slots=True)

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from fusion.cost import Price
-from fusion.values import Call, Completion, Delta, Message, Sampling
+from fusion.chat import Call, Completion, Delta, Message, Sampling
+from fusion.pricing import Price
 
 Emit = Callable[[Delta], None]
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import replace
 
+from fusion.ballot import blind
+from fusion.chat import Completion
 from fusion.judgement import judged
-from fusion.judging import blind
-from fusion.plan import Decision, Reply, Step
-from fusion.preset import Task
-from fusion.succession import told
-from fusion.values import Candidate, Completion, NoHarm
+from fusion.presets import Task
+from fusion.results import Candidate, NoHarm
+from fusion.steps import Decision, Reply, Step, told
 
 MERGED = "merged answer"
 """What the merge is called in a verdict; no member's name has a space."""

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from fusion.calls import Calls
+from fusion.chat import Call, Request, Sampling, TextPart
 from fusion.member import Member
-from fusion.plan import Ahead
-from fusion.values import Call, Candidate, Request, Sampling, TextPart
+from fusion.results import Candidate
+from fusion.steps import Ahead
 
 STAGE = "prefill"
 

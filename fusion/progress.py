@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from fusion.chat import Completion, Delta
 from fusion.errors import MemberError
-from fusion.values import Candidate, Completion, Delta
+from fusion.results import Candidate
 
 
 @dataclass(frozen=True, slots=True)

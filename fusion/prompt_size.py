@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
+from fusion.chat import Request
 from fusion.member import MemberProfile
-from fusion.values import Request
 
 MOST_BYTES_A_TOKEN = 5
 FEWEST_BYTES_A_TOKEN = 3

@@ -18,8 +18,8 @@ from itertools import pairwise
 from typing import Literal
 
 from fusion.agreement import words
-from fusion.blocks import BlockKind, is_alone, spans
-from fusion.values import Candidate, Fused
+from fusion.blocks import is_alone, spans
+from fusion.results import BlockKind, Candidate, Fused
 
 SUPPORT = 0.6
 

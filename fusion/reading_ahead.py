@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 
 from fusion.admission import admitted
 from fusion.analysing import analysis_request
-from fusion.judging import Ballot, blind
-from fusion.plan import Ahead
-from fusion.preset import Task
-from fusion.values import Candidate, Request
+from fusion.ballot import Ballot, blind
+from fusion.chat import Request
+from fusion.presets import Task
+from fusion.results import Candidate
+from fusion.steps import Ahead
 
 
 def ahead(task: Task, decision_of: Callable[[Ballot], Request]) -> Ahead | None:

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from itertools import takewhile
 
-from fusion.assembly import TakenBlock
+from fusion.results import TakenBlock
 from fusion.verbatim import GROWING, Block, Offer, outdented
 
 _REFERENCE = re.compile(r"\[\[[A-Z]\d{1,3}-([0-9a-f]+)\]\]")

@@ -12,8 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from fusion.chat import Completion
 from fusion.errors import MemberError
-from fusion.values import Candidate, Completion
+from fusion.results import Candidate
+from fusion.steps import Settled
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +81,6 @@ class Close:
 
 Command = Ask | Cancel | WakeAt | Close
 
-
-Settled = Callable[[Sequence[Candidate], int], bool]
-"""Whether the candidates that answered, in order of trust, say enough, whatever so many that still run may answer."""
 
 Pays = Callable[[str, float, float], float | None]
 """How much longer, in seconds, it pays to wait for a member that has run for so many seconds when its answer is worth

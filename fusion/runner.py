@@ -9,29 +9,20 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from fusion.askable import askable
+from fusion.ballot import Ballot
 from fusion.budget import Budget, within_budget
 from fusion.calls import Calls, event_of, outcome_event
+from fusion.chat import Call, Completion, Delta, Request, ToolCallDelta
 from fusion.counting import counted
 from fusion.deadline import skips_for
 from fusion.errors import JudgeInterrupted, MemberError
 from fusion.experience import Experience
 from fusion.judge_calls import JudgeCalls
-from fusion.judging import Ballot
-from fusion.ledger import panel_stage
 from fusion.member import Emit
 from fusion.modes import MODES
-from fusion.plan import (
-    Ahead,
-    AskJudges,
-    Convene,
-    Decision,
-    Reply,
-    RoundResult,
-    Step,
-    told_of_broken_terms,
-)
+from fusion.plan import told_of_broken_terms
 from fusion.prefill import Prefill
-from fusion.preset import SKIPS, Pool, Task
+from fusion.presets import SKIPS, Pool, Task
 from fusion.progress import (
     CandidateEnded,
     CandidateGrew,
@@ -41,6 +32,7 @@ from fusion.progress import (
     Watcher,
     tell,
 )
+from fusion.results import Budgeted, Candidate, Fit, Fused, Timings
 from fusion.round import (
     Abandoned,
     Ask,
@@ -55,7 +47,7 @@ from fusion.round import (
     WakeAt,
 )
 from fusion.saved import saved
-from fusion.values import Budgeted, Call, Candidate, Completion, Delta, Fit, Fused, Request, Timings, ToolCallDelta
+from fusion.steps import Ahead, AskJudges, Convene, Decision, Reply, RoundResult, Step, panel_stage
 
 JUDGE_RESERVE = 0.25
 """The share of the time left at a round's start that stragglers cannot use up: it is kept for what comes after."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fusion.deadline import JUDGE_STAGES
 from fusion.experience import Experience
-from fusion.preset import Preset
+from fusion.presets import Preset
+from fusion.results import Saved
 from fusion.round import Round
-from fusion.values import Saved
+from fusion.steps import JUDGE_STAGES
 
 
 def saved(

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from fusion.admission import admitted
 from fusion.agreement import agreement
-from fusion.plan import Decision, Plan
-from fusion.preset import Task
-from fusion.values import Agreement, Candidate
+from fusion.presets import Task
+from fusion.results import Agreement, Candidate
+from fusion.steps import Decision, Plan
 
 Decide = Callable[[Task, Sequence[Candidate]], Plan]
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fusion.fallback import most_trusted
-from fusion.plan import Decision
-from fusion.preset import Task
-from fusion.values import Candidate
-
-Failures = Sequence[tuple[str, str]]
-"""The judges that failed, in the order they were asked, each with its error's code."""
+from fusion.presets import Task
+from fusion.results import Candidate
+from fusion.steps import Decision, Failures, told
 
 
 def replaced(failures: Failures) -> str | None:
@@ -43,8 +40,3 @@ def unopposed(task: Task, candidate: Candidate) -> Decision:
     assert candidate.completion is not None
     alone = len(task.preset.panel) + len(task.left_out) > 1
     return Decision(candidate.completion, degraded=f"single_candidate: {candidate.member}" if alone else None)
-
-
-def told(failures: Failures) -> str:
-    """The failures as `degraded` has them."""
-    return ", ".join(f"{judge} ({code})" for judge, code in failures)

@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from fusion.chat import Call, Completion, Delta, FinishReason, ToolCall, ToolCallDelta, Usage
 from fusion.errors import MalformedReply, MemberError
 from fusion.member import Emit
-from fusion.values import Call, Completion, Delta, FinishReason, ToolCall, ToolCallDelta, Usage
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fusion.chat import Completion, Request, ToolCall
 from fusion.json_values import BadSchema, NotJson, checker, follows, read_json
-from fusion.values import Completion, Request, ToolCall
 
 
 def wants_call(request: Request) -> bool:

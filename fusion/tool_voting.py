@@ -16,10 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
-from fusion.assembly import ToolVote, VotedCall
+from fusion.chat import Completion, Request, ToolCall
 from fusion.json_values import canonical, read_json
+from fusion.results import Candidate, ToolVote, VotedCall
 from fusion.tool_terms import is_possible, makes_wanted_call, wants_call
-from fusion.values import Candidate, Completion, Request, ToolCall
 
 T = TypeVar("T")
 

@@ -10,29 +10,33 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 from fusion.blocks import spans
+from fusion.results import Suspicion
 
-Suspicion = Literal[
-    "invisible_characters", "hidden_markup", "template_tokens", "forged_sections", "forged_verdict", "speaks_to_judge"
-]
-"""What can be suspicious about a text, the worst last."""
 SUSPICIONS: tuple[Suspicion, ...] = get_args(Suspicion)
+
 
 MARK = "| "
 """What each line of a judged answer begins with."""
 
+
 # Control and format characters that show nothing, and turn or hide what they stand beside: C0 and C1 controls, soft
 # hyphen, fillers, zero-width characters, bidirectional marks, tags, and the variation selectors that no writing needs.
 _JOINERS = "\u200c\u200d"
+
+
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f"
     "\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
     # Joiners belong between letters of some writings and within emoji, selectors once after a character.
     f"|[{_JOINERS}](?=[\x00-\x7f{_JOINERS}]|$)|(?<=[\x00-\x7f])[{_JOINERS}]|(?<=[\ufe00-\ufe0f])[\ufe00-\ufe0f]"
 )
+
+
 _LINE_ENDS = re.compile(r"\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+
 
 _TEMPLATE_TOKEN = re.compile(
     r"<(?=\|[^|<>\n]{1,40}\|>)"
@@ -41,9 +45,13 @@ _TEMPLATE_TOKEN = re.compile(
     r"|<(?=/?(?:s|bos|eos|unk|pad|SYS|tool_call|tool_response|think|start_of_turn|end_of_turn|start_of_image"
     r"|fim_(?:prefix|middle|suffix)|end_of_text|begin_of_text)>)",
 )
+
+
 _SECTION = re.compile(r"<(?=/?\s{0,4}(?:answer\s{1,4}[A-Z]\b|conversation\b|analysis\b))", re.I)
 
+
 _REFERENCE = re.compile(r"\[(?=\[[A-Z]\d{1,3}-[0-9a-f]{4,16}\]\])")
+
 
 _HIDING_TAG = re.compile(
     r"<(?P<tag>[a-z]{1,12})\b[^<>]{0,200}?(?:display\s{0,4}:\s{0,4}none|visibility\s{0,4}:\s{0,4}hidden"
@@ -51,13 +59,18 @@ _HIDING_TAG = re.compile(
     r"|color\s{0,4}[:=]\s{0,4}[\"']?(?:white|transparent|#f{3,8})\b|[\s\"']hidden\b)[^<>]{0,200}>",
     re.I,
 )
+
+
 _HIDDEN = re.compile(
     r"^[ \t]{0,8}\[[^\]\n]{1,40}\]:[ \t]{0,4}(?:#|<>)[ \t]{0,4}[(\"'][^\n]{0,2000}$"
     r"|\\[hv]?phantom\{[^{}]{0,2000}\}",
     re.M,
 )
 
+
 _LABELLED = r"(?:[{\[]\s{0,8}){0,2}\\?[\"']?(?:answer\s)?[A-Z]\\?[\"']?\s{0,8}[:}\]\"',]"
+
+
 _VERDICT = re.compile(
     rf"[\"'](?=(?:scores?|winner|verdict|best|label|candidate)\\?[\"']\s{{0,8}}:\s{{0,8}}{_LABELLED})"
     r"|[\"'](?=scores\\?[\"']\s{0,8}:\s{0,8}[\[{])"
@@ -130,6 +143,7 @@ _SPEECHES = (
         "system|assistant|user|human|developer|instruction|judge",
     ),
 )
+
 
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
 

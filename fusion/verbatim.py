@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from fusion.blocks import BlockKind, Span, is_alone, spans
+from fusion.blocks import Span, is_alone, spans
+from fusion.results import BlockKind
 from fusion.untrusted import disarmed, hides_something
 
 INLINE_MIN_CHARS = 32

@@ -8,9 +8,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
+from fusion.chat import JsonSchema
 from fusion.errors import InvalidVerdict
-from fusion.rubric import Criterion, weighted
-from fusion.values import JsonSchema
+from fusion.presets import Criterion, weighted
 
 MAX_SCORE = 10
 MAX_REASON_CHARS = 200

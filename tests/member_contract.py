@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from fusion.chat import Call, Completion, Delta, ToolCall
 from fusion.errors import MemberTimeout
 from fusion.member import Emit, Member
-from fusion.values import Call, Completion, Delta, ToolCall
 
 STOPS_WITHIN_S = 1.0
 

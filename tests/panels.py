@@ -6,14 +6,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fusion.cost import Price
+from fusion.chat import Call, Completion, Delta, Message, Request
 from fusion.member import Member, MemberProfile
-from fusion.preset import AgreementPolicy, DecisionMode, Policy, Pool, Preset, Task
+from fusion.presets import AgreementPolicy, DecisionMode, Policy, Pool, Preset, Task
+from fusion.pricing import Price
 from fusion.progress import CandidateEnded, CandidateGrew, JudgeAsked, PanelConvened, Progress
+from fusion.results import Candidate, Fused, Mode
 from fusion.runner import fuse
 from fusion.testing import Reply
 from fusion.untrusted import MARK
-from fusion.values import Call, Candidate, Completion, Delta, Fused, Message, Mode, Request
 
 QUESTION = Request((Message("user", "What is two and two?"),))
 

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 
 from deployments.traces.fused_request import Account, FusedRequest
 from deployments.traces.recording import Content, Recording
-from fusion.cost import Price
 from fusion.errors import FusionError, MemberUnavailable
 from fusion.member import Member
+from fusion.pricing import Price
 from fusion.runner import fuse
 from fusion.testing import Answer, Fail, ScriptedMember
 from tests.panels import favouring, profile, scene

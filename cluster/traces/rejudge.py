@@ -21,7 +21,7 @@ from cluster.traces.show import dollars, milliseconds
 from deployments.traces.arrow import pa, parquet
 from fusion.agreement import similarity
 from fusion.errors import FusionError
-from fusion.values import Verdict
+from fusion.results import Verdict
 
 RESULT_VERSION = 1
 

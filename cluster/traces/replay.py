@@ -10,11 +10,12 @@ from typing import Any, cast
 from cluster.traces.folder import Row
 from deployments.chat_request import parse_chat
 from deployments.traces.fused_request import Account, JudgeCall
+from fusion.chat import Call, Completion, Message, ToolCall, Usage
 from fusion.errors import MemberError, MemberTimeout, MemberUnavailable
 from fusion.member import Emit, Member, MemberProfile
-from fusion.preset import AgreementPolicy, Policy, Pool, Preset, Task
+from fusion.presets import AgreementPolicy, Policy, Pool, Preset, Task
+from fusion.results import Fused, Mode
 from fusion.runner import fuse
-from fusion.values import Call, Completion, Fused, Message, Mode, ToolCall, Usage
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from fusion.chat import Call, Completion
 from fusion.errors import (
     BreakerOpen,
     EmptyCompletion,
@@ -21,7 +22,6 @@ from fusion.errors import (
     MemberUnavailable,
 )
 from fusion.member import Emit, Member
-from fusion.values import Call, Completion
 
 State = Literal["closed", "half-open", "open"]
 Health = Literal["well", "sick", "unknown"]

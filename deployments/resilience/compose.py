@@ -13,8 +13,8 @@ from deployments.resilience.hedging import HedgeSettings, Hedging
 from deployments.resilience.limits import Limiter, Limiting
 from deployments.resilience.retries import Retrying, RetrySettings
 from deployments.resilience.time_limits import TimeLimiting, TimeLimits
+from fusion.chat import Call, Completion
 from fusion.member import Emit, Member
-from fusion.values import Call, Completion
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from deployments.resilience.outlet import Outlet
+from fusion.chat import Call, Completion
 from fusion.errors import BreakerOpen, LimitReached, MemberError
 from fusion.member import Emit, Member
-from fusion.values import Call, Completion
 
 
 class StandingIn:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from deployments.resilience.budget import ExtraCalls
 from deployments.resilience.latencies import Latencies
 from deployments.resilience.outlet import NOTHING
+from fusion.chat import Call, Completion, Delta
 from fusion.member import Emit, Member
-from fusion.values import Call, Completion, Delta
 
 LOSER_WAIT_S = 0.5
 """How long an answer waits for the loser to end once it is cancelled."""

@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from fusion.chat import Call, Completion, Usage
 from fusion.errors import LimitReached, MemberError
 from fusion.member import Emit, Member
-from fusion.values import Call, Completion, Usage
 
 MINUTE_S = 60.0
 

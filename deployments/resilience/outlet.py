@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from fusion.chat import Delta
 from fusion.member import Emit
-from fusion.values import Delta
 
 NOTHING = Delta()
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 from deployments.resilience.budget import ExtraCalls
 from deployments.resilience.outlet import Outlet
+from fusion.chat import Call, Completion, Usage
 from fusion.errors import MemberError, MemberOverloaded
 from fusion.member import Emit, Member
-from fusion.values import Call, Completion, Usage
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from fusion.chat import Call, Completion, Delta
 from fusion.errors import MemberTimeout
 from fusion.member import Emit, Member
-from fusion.values import Call, Completion, Delta
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,10 @@ from pydantic_core import to_json
 from deployments.openai_wire import Dialect, chat_body
 from deployments.traces.arrow import pa
 from deployments.traces.fused_request import FusedRequest, JudgeCall
+from fusion.chat import Call, Completion, Request, Usage
 from fusion.errors import FusionError, MemberError
 from fusion.member import MemberProfile
-from fusion.values import Call, Candidate, Completion, Request, Usage, Verdict
+from fusion.results import Candidate, Verdict
 
 SCHEMA_VERSION = 1
 

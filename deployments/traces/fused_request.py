@@ -6,10 +6,11 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Literal
 
+from fusion.chat import Completion, Message, TextPart
 from fusion.errors import FusionError, MemberError
-from fusion.preset import Task
+from fusion.presets import Task
 from fusion.progress import CandidateEnded, JudgeAsked, JudgeEnded, Progress
-from fusion.values import Candidate, Completion, Fused, Message, TextPart
+from fusion.results import Candidate, Fused
 
 RequestOutcome = Literal["answered", "failed", "cancelled"]
 

@@ -8,10 +8,11 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from fusion.cost import cost_usd
+from fusion.chat import Call, Completion, Message, Request, ToolCall, Usage
 from fusion.member import MemberProfile
-from fusion.preset import Task
-from fusion.values import Call, Completion, Fused, Message, Request, ToolCall, Usage
+from fusion.presets import Task
+from fusion.pricing import cost_usd
+from fusion.results import Fused
 
 
 def of_call(call: Call, profile: MemberProfile, provider: str | None, *, streams: bool) -> dict[str, Any]:
@@ -65,7 +66,7 @@ def of_task(task: Task) -> dict[str, Any]:
     return {
         "gen_ai.operation.name": "invoke_workflow",
         "gen_ai.workflow.name": preset.name,
-        "fusion.preset": preset.name,
+        "fusion.presets": preset.name,
         "fusion.mode": preset.mode,
         "fusion.panel": preset.panel,
         "fusion.judges": preset.judges,

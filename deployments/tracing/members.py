@@ -13,9 +13,9 @@ from opentelemetry.trace import SpanKind
 
 from deployments.tracing import attributes
 from deployments.tracing.tracing import Tracing, context_from, tell, trace_headers
+from fusion.chat import Call, Completion, Delta
 from fusion.errors import MemberError
 from fusion.member import Emit, Member, MemberProfile
-from fusion.values import Call, Completion, Delta
 
 _HTTP_STATUS = re.compile(r"HTTP (\d{3})\b")
 

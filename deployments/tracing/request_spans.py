@@ -12,9 +12,9 @@ from opentelemetry.trace import Span, SpanKind, format_trace_id, set_span_in_con
 
 from deployments.tracing import attributes
 from deployments.tracing.tracing import Tracing, blame, context_of, tell
-from fusion.preset import Task
+from fusion.presets import Task
 from fusion.progress import CandidateEnded, JudgeAsked, JudgeEnded, PanelConvened, Progress
-from fusion.values import Fused
+from fusion.results import Fused
 
 _AHEAD = "prefill"
 

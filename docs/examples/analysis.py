@@ -5,8 +5,8 @@ import json
 import re
 
 from fusion import MemberProfile, Message, Policy, Pool, Preset, Request, Task, fuse
+from fusion.chat import Call
 from fusion.testing import Answer, Reply, ScriptedMember
-from fusion.values import Call
 
 
 def judge(call: Call) -> str:

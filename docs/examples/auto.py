@@ -3,7 +3,7 @@
 import asyncio
 
 from fusion import Fused, MemberProfile, Message, Pool, Preset, Request, Task, fuse
-from fusion.cost import Price
+from fusion.pricing import Price
 from fusion.testing import Answer, ScriptedMember
 
 PRICES = {"frontier": Price(10, 40), "small": Price(0.1, 0.4), "tiny": Price(0.05, 0.2), "judge": Price(3, 15)}

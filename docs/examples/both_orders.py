@@ -4,8 +4,8 @@ import asyncio
 import re
 
 from fusion import MemberProfile, Message, Policy, Pool, Preset, Request, Task, fuse
+from fusion.chat import Call
 from fusion.testing import Answer, Reply, ScriptedMember
-from fusion.values import Call
 
 
 def likes_the_first(call: Call) -> str:

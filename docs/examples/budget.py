@@ -4,8 +4,8 @@ import asyncio
 from dataclasses import replace
 
 from fusion import MemberProfile, Message, Policy, Pool, Preset, Request, Sampling, Task, fuse
-from fusion.cost import Price
 from fusion.errors import BudgetTooSmall
+from fusion.pricing import Price
 from fusion.testing import Answer, ScriptedMember
 
 PRICES = {"frontier": Price(15, 75), "mid": Price(3, 15), "small": Price(0.5, 1.5), "judge": Price(3, 15)}

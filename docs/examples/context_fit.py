@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 
 from fusion import MemberProfile, Message, Policy, Pool, Preset, Request, Task, fuse
+from fusion.chat import Call
 from fusion.testing import Answer, Reply, ScriptedMember
-from fusion.values import Call
 
 CLAUSES = [f"{number}. The tenant may end the lease under clause {number}." for number in range(1, 200)]
 

@@ -4,8 +4,8 @@ import asyncio
 import json
 
 from fusion import MemberProfile, Message, Policy, Pool, Preset, Request, Task, fuse
+from fusion.chat import JsonSchema
 from fusion.testing import Answer, ScriptedMember
-from fusion.values import JsonSchema
 
 CITY = JsonSchema(
     "city",

@@ -4,9 +4,9 @@ import asyncio
 from dataclasses import replace
 
 from fusion import MemberProfile, Message, Policy, Pool, Preset, Request, Task, fuse
+from fusion.chat import Call, ImagePart, TextPart
 from fusion.errors import ContextExceeded
 from fusion.testing import Answer, Reply, ScriptedMember
-from fusion.values import Call, ImagePart, TextPart
 
 SEEN: list[int] = []
 

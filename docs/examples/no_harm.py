@@ -5,8 +5,8 @@ import json
 import re
 
 from fusion import MemberProfile, Message, Policy, Pool, Preset, Request, Task, fuse
+from fusion.chat import Call
 from fusion.testing import Answer, Reply, ScriptedMember
-from fusion.values import Call
 
 SCORES = {"Lima.": 9, "Quito.": 1, "Lima, or perhaps Quito.": 4}
 

@@ -5,9 +5,9 @@ import json
 import re
 
 from fusion import MemberProfile, Message, Policy, Pool, Preset, Request, Task, fuse
-from fusion.rubric import Criterion
+from fusion.chat import Call
+from fusion.presets import Criterion
 from fusion.testing import Answer, Reply, ScriptedMember
-from fusion.values import Call
 
 LONG = "It is 4, because 2 and 2 more make 4, as anyone can count on their fingers."
 

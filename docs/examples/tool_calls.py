@@ -3,8 +3,8 @@
 import asyncio
 
 from fusion import MemberProfile, Message, Policy, Pool, Preset, Request, Task, fuse
+from fusion.chat import Tool, ToolCall
 from fusion.testing import Answer, ScriptedMember
-from fusion.values import Tool, ToolCall
 
 
 def calling(arguments: str) -> ScriptedMember:

@@ -4,8 +4,8 @@ import asyncio
 import re
 
 from fusion import MemberProfile, Message, Policy, Pool, Preset, Request, Task, fuse
+from fusion.chat import Call
 from fusion.testing import Answer, Reply, ScriptedMember
-from fusion.values import Call
 
 CODE = "```make\nall: build\n\t./build --fast  # with a tab\n```"
 TABLE = "| target | seconds |\n|--------|--------:|\n| all    |      12 |"

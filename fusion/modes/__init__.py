@@ -6,9 +6,9 @@ from fusion.modes.auto import auto
 from fusion.modes.best_of import best_of
 from fusion.modes.debate import debate
 from fusion.modes.merge import merge
-from fusion.plan import Plan
-from fusion.preset import Task
-from fusion.values import Mode
+from fusion.presets import Task
+from fusion.results import Mode
+from fusion.steps import Plan
 
 MODES: Mapping[Mode, Callable[[Task], Plan]] = {"best-of": best_of, "merge": merge, "debate": debate, "auto": auto}
 

@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from fusion.member import MemberProfile
 from fusion.modes.best_of import pick, verdict_ahead
 from fusion.modes.merge import drafts_ahead, write
-from fusion.plan import Opening, Plan, convene, settled_by_agreement
-from fusion.preset import Task
+from fusion.plan import convene, settled_by_agreement
+from fusion.presets import Task
 from fusion.settling import settled_or
+from fusion.steps import Opening, Plan
 
 SAMPLES = 2
 

@@ -7,17 +7,18 @@ from dataclasses import replace
 
 from fusion.admission import admitted
 from fusion.analysing import analysed_before, analysis_asks, read_analysis
-from fusion.assembly import Assembly
+from fusion.ballot import blind
 from fusion.errors import NoValidAnswer
 from fusion.fallback import most_trusted
 from fusion.judgement import judged
-from fusion.judging import blind, verdict_request
-from fusion.plan import Ahead, Decision, Plan, convene
-from fusion.preset import Task
+from fusion.judging import verdict_request
+from fusion.plan import convene
+from fusion.presets import Task
 from fusion.reading_ahead import ahead
+from fusion.results import Assembly, Candidate
 from fusion.settling import settled_or
+from fusion.steps import Ahead, Decision, Plan
 from fusion.succession import abstained, fallen_back, replaced, unjudged, unopposed
-from fusion.values import Candidate
 
 
 def best_of(task: Task) -> Plan:

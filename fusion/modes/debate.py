@@ -10,12 +10,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fusion.agreement import agree
-from fusion.judging import blind, rebuttal_request
+from fusion.ballot import blind
+from fusion.judging import rebuttal_request
 from fusion.modes.best_of import pick, verdict_ahead
 from fusion.modes.merge import drafts_ahead, write
-from fusion.plan import Convene, Plan, RoundResult, convene, settled_by_agreement
-from fusion.preset import Task
+from fusion.plan import convene, settled_by_agreement
+from fusion.presets import Task
 from fusion.settling import agreed, settled_or
+from fusion.steps import Convene, Plan, RoundResult
 
 
 def debate(task: Task) -> Plan:

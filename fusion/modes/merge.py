@@ -9,23 +9,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from fusion.analysing import analysed_before, analysis_asks, noted, read_analysis
-from fusion.analysis import Analysis
-from fusion.assembly import Assembly
-from fusion.deadline import JUDGE_STAGES
+from fusion.ballot import Ballot, blind
+from fusion.chat import Request
 from fusion.errors import EmptyCompletion, JudgeInterrupted, MemberError
 from fusion.fallback import most_trusted
 from fusion.judgement import judged
-from fusion.judging import Ballot, blind, blocks_offered, merge_request
+from fusion.judging import blocks_offered, merge_request
 from fusion.modes.by_field import write_json_answer
 from fusion.no_harm import checked, no_harm
-from fusion.plan import Ahead, AskJudge, Decision, Outcome, Plan, ask_judges, convene
-from fusion.preset import Task
+from fusion.plan import convene
+from fusion.presets import Task
 from fusion.reading_ahead import ahead
 from fusion.restoring import restored
+from fusion.results import Analysis, Assembly, Candidate
 from fusion.settling import settled_or
+from fusion.steps import JUDGE_STAGES, Ahead, AskJudge, Decision, Outcome, Plan, ask_judges
 from fusion.succession import fallen_back, replaced, unjudged, unopposed
 from fusion.tool_voting import calls_tools, vote
-from fusion.values import Candidate, Request
 from fusion.verbatim import Offer
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from deployments.remote_member import RemoteBackend, RemoteMember, Timeouts
 from deployments.secrets import Secret
+from fusion.chat import Completion, Delta, Usage
 from fusion.errors import (
     EmptyCompletion,
     MalformedReply,
@@ -25,7 +26,6 @@ from fusion.errors import (
     MemberUnauthorized,
     MemberUnavailable,
 )
-from fusion.values import Completion, Delta, Usage
 from tests.faults.providers import PROVIDERS, Provider, sse
 from tests.remote.upstream import reply
 from tests.unit.wire_cases import call_of

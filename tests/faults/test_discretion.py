@@ -13,9 +13,9 @@ import pytest
 from deployments.member_replica import MemberReplica, Outcome
 from deployments.remote_member import RemoteBackend, RemoteMember
 from deployments.secrets import Secret
+from fusion.chat import Message
 from fusion.errors import MemberError
 from fusion.member import Member
-from fusion.values import Message
 from tests.faults.server import KEY, WAYS, Way, member_at
 from tests.remote.upstream import Action, Reset, reply, upstream
 from tests.unit.wire_cases import call_of

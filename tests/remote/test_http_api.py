@@ -12,10 +12,11 @@ from deployments.catalogue import Catalogue
 from deployments.chat_request import ChatRequest
 from deployments.http_api import Limits, http_api
 from deployments.image_urls import ImageUrls
+from fusion.chat import Completion, ImagePart, Usage
 from fusion.member import Emit, MemberProfile
-from fusion.preset import Preset
+from fusion.presets import Preset
 from fusion.progress import Watcher
-from fusion.values import Completion, Fused, ImagePart, Timings, Usage
+from fusion.results import Fused, Timings
 from tests.remote.internets import PRIVATE, PUBLIC, images, internet
 from tests.remote.upstream import Stall, reply, upstream
 

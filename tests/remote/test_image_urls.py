@@ -10,8 +10,8 @@ import pytest
 from deployments import image_urls
 from deployments.image_urls import MAX_LINKS, MAX_REDIRECTS, ImageUrls, has_links
 from deployments.public_addresses import Address, PublicInternet
+from fusion.chat import ImagePart, Message, Request, TextPart
 from fusion.errors import InvalidRequest, MemberRejected
-from fusion.values import ImagePart, Message, Request, TextPart
 from tests.remote.internets import PRIVATE, PUBLIC, Names, images, internet
 from tests.remote.upstream import Action, Asked, Reset, Stall, reply, upstream
 

@@ -16,10 +16,10 @@ from deployments.local_server import LocalServer
 from deployments.member_replica import MemberReplica, ReplicaStatus
 from deployments.nearby_member import AskingNearby
 from deployments.socket_folders import listening_in, remove_unused, sockets_of
+from fusion.chat import Call, Completion, Delta, Message, Request
 from fusion.errors import MalformedReply, MemberError, MemberUnavailable
 from fusion.member import Emit, Member
 from fusion.testing import Answer, CutOff, Fail, Hang, ScriptedMember
-from fusion.values import Call, Completion, Delta, Message, Request
 
 CALL = Call("ada", Request((Message("user", "What is 2 + 2?"),)), timeout_s=30.0)
 

@@ -11,12 +11,13 @@ import pytest
 from deployments.catalogue import Catalogue
 from deployments.chat_request import ChatRequest
 from deployments.http_api import Limits, http_api
+from fusion.chat import Call, Completion, Reasoning
 from fusion.member import Emit
-from fusion.preset import Policy, Pool, Preset, Task
+from fusion.presets import Policy, Pool, Preset, Task
 from fusion.progress import Watcher
+from fusion.results import Fused
 from fusion.runner import fuse
 from fusion.testing import Answer, ScriptedMember
-from fusion.values import Call, Completion, Fused, Reasoning
 from tests.panels import profile
 
 QUESTION: Any = [{"role": "user", "content": "What is two and two?"}]

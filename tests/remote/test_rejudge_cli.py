@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from cluster.cli import app
 from deployments.chat_request import parse_chat
+from fusion.chat import Call
 from fusion.testing import Answer, ScriptedMember
-from fusion.values import Call
 from tests.panels import favouring
 from tests.recorded import fused_request, recorded
 

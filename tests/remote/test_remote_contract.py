@@ -9,7 +9,7 @@ import pytest
 
 from deployments.remote_member import RemoteBackend, RemoteMember
 from deployments.wire import Api
-from fusion.values import Message
+from fusion.chat import Message
 from tests.member_contract import CHECKS, Subject
 from tests.remote.upstream import OPENING, Action, Asked, Stall, reply, streamed, upstream
 from tests.unit.wire_cases import call_of

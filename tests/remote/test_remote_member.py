@@ -16,8 +16,8 @@ from deployments.public_addresses import PublicInternet
 from deployments.remote_member import LINGER_S, RemoteBackend, RemoteMember, Timeouts
 from deployments.secrets import Secret
 from deployments.wire import Api
+from fusion.chat import Completion, Delta, ImagePart, Message, Sampling, Usage
 from fusion.errors import EmptyCompletion, MalformedReply, MemberRejected, MemberTimeout
-from fusion.values import Completion, Delta, ImagePart, Message, Sampling, Usage
 from tests.remote.internets import PRIVATE, PUBLIC, Names, images
 from tests.remote.upstream import OPENING, Action, Reset, Stall, chunk, reply, streamed, upstream
 from tests.unit.wire_cases import call_of, sampled

@@ -23,13 +23,14 @@ from deployments.traces.fused_request import Account
 from deployments.tracing.members import CountedAttempts, TracedAttempts
 from deployments.tracing.settings import TracingSettings
 from deployments.tracing.tracing import Tracing
-from fusion.cost import Price
+from fusion.chat import Message, Request, Sampling, Usage
 from fusion.errors import MemberUnavailable
 from fusion.member import MemberProfile
-from fusion.preset import Pool
+from fusion.presets import Pool
+from fusion.pricing import Price
+from fusion.results import Fused
 from fusion.runner import fuse
 from fusion.testing import Answer, Fail, Hang, ScriptedMember
-from fusion.values import Fused, Message, Request, Sampling, Usage
 from tests.collector import Collector, SentSpan, collecting, tree
 from tests.panels import favouring, scene
 

@@ -10,9 +10,9 @@ from ray import serve
 from ray.serve import Application
 
 from deployments.member_replica import MemberReplica
+from fusion.chat import Call, Completion, ToolCall, Usage
 from fusion.errors import MalformedReply, MemberOverloaded, MemberUnavailable
 from fusion.testing import Answer, CutOff, Fail, Hang, IgnoreCancellation, Reply, Rubbish, ScriptedMember
-from fusion.values import Call, Completion, ToolCall, Usage
 
 
 def _favours_four(call: Call) -> str:

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fusion.chat import Completion
 from fusion.errors import MemberUnavailable
 from fusion.experience import Experience
 from fusion.round import Answered, Cancel, Close, Failed, Round, RoundPolicy, Ticked, WakeAt
 from fusion.runner import fuse
 from fusion.testing import Answer, ScriptedMember
-from fusion.values import Completion
 from tests.panels import favouring, scene
 
 T = 100.0

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusion.agreement import LONG_THRESHOLD, SHORT_WORDS, agree, most_central, similarity, words
-from fusion.values import Candidate, Completion, ToolCall
+from fusion.chat import Completion, ToolCall
+from fusion.results import Candidate
 from tests.panels import answered
 
 LONG = " ".join(f"word{i}" for i in range(60))

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusion.analysing import analysis_request, noted, read_analysis
-from fusion.analysis import Analysis, Contradiction, Point
+from fusion.ballot import blind
+from fusion.chat import Call, Completion, Delta
 from fusion.errors import MemberTimeout, MemberUnavailable
-from fusion.judging import blind
 from fusion.member import Emit
+from fusion.results import Analysis, Contradiction, Fused, Mode, Point
 from fusion.testing import Answer, Fail, ScriptedMember
-from fusion.values import Call, Completion, Delta, Fused, Mode
 from tests.panels import QUESTION, Recorder, answered, favouring, fused, shown_answers
 
 

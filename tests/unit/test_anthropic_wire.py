@@ -12,8 +12,7 @@ import fusion.errors
 from deployments.anthropic_schema import UnclosableObject, closed_schema
 from deployments.anthropic_wire import DEFAULT_MAX_TOKENS, AnthropicStreamReader, AnthropicWire, is_a_copy
 from deployments.upstream_errors import error_from_response
-from fusion.errors import MalformedReply, MemberError, MemberOverloaded, MemberRejected
-from fusion.values import (
+from fusion.chat import (
     Call,
     Completion,
     Delta,
@@ -25,6 +24,7 @@ from fusion.values import (
     ToolCallDelta,
     Usage,
 )
+from fusion.errors import MalformedReply, MemberError, MemberOverloaded, MemberRejected
 from fusion.verdict import verdict_schema
 from tests.unit.test_openai_wire import error_in
 from tests.unit.wire_cases import CONVERSATION, JSON, PNG, SCHEMA, TIME, WEATHER, call_of, mutated, sampled, shaped

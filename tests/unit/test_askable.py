@@ -14,14 +14,15 @@ from hypothesis import strategies as st
 from deployments.chat_response import error_body, fusion_body, status_of
 from deployments.voiced import Voiced, VoicedTokenizer
 from fusion.askable import askable, unable
+from fusion.chat import Call, ImagePart, Message, Request, Sampling, TextPart, Tool, ToolCall
 from fusion.counting import PATIENCE_S
 from fusion.errors import ContextExceeded, MemberError, MemberRejected, MemberUnavailable, NoQuorum, TakesNoImages
 from fusion.member import MemberProfile
-from fusion.preset import Pool, Task
+from fusion.presets import Pool, Task
 from fusion.prompt_size import size_bytes
+from fusion.results import Fused, Mode
 from fusion.runner import fuse
 from fusion.testing import Answer, Fail, ScriptedMember
-from fusion.values import Call, Fused, ImagePart, Message, Mode, Request, Sampling, TextPart, Tool, ToolCall
 from tests.panels import QUESTION, Recorder, favouring, profile, scene
 
 PICTURE = Request((Message("user", (TextPart("What is this?"), ImagePart("data:image/png;base64,AA=="))),))

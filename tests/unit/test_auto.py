@@ -6,15 +6,15 @@ import asyncio
 
 import pytest
 
-from fusion.cost import Price
+from fusion.chat import Completion
 from fusion.errors import MemberUnavailable, NoQuorum
 from fusion.experience import Experience
 from fusion.modes.auto import cheapest
-from fusion.preset import AgreementPolicy
+from fusion.presets import AgreementPolicy
+from fusion.pricing import Price
 from fusion.round import Answered, Ask, Close, Failed, Opening, Round, RoundPolicy, Ticked, WakeAt
 from fusion.runner import OPENING_SHARE, fuse
 from fusion.testing import Answer, Behaviour, Fail, Hang, ScriptedMember
-from fusion.values import Completion
 from tests.panels import Recorder, favouring, profile, scene
 
 PRICES = {"ada": 15.0, "bob": 1.0, "cyd": 3.0, "dan": 1.0}

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 import pytest
 
 from deployments.backups import Backup, backed_up
-from fusion.cost import Price
+from fusion.chat import Call, Usage
 from fusion.errors import BreakerOpen, MemberRejected, MemberUnavailable
 from fusion.member import Member
+from fusion.pricing import Price
+from fusion.results import Fused
 from fusion.testing import Answer, Fail, Hang, ScriptedMember
-from fusion.values import Call, Fused, Usage
 from tests.panels import QUESTION, favouring, fused, profile
 
 CALL = Call("ada", QUESTION, timeout_s=60.0)

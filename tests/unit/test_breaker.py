@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from deployments.resilience.breaker import Admission, Breaker, BreakerSettings, Breaking, Health
+from fusion.chat import Call, Completion
 from fusion.errors import (
     BreakerOpen,
     EmptyCompletion,
@@ -24,7 +25,6 @@ from fusion.errors import (
     MemberUnavailable,
 )
 from fusion.testing import Answer, Behaviour, Fail, Hang, ScriptedMember
-from fusion.values import Call, Completion
 from tests.panels import QUESTION
 
 CALL = Call("ada", QUESTION, timeout_s=60.0)

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.chat_response import error_body, fusion_body, status_of
+from fusion.ballot import blind
 from fusion.budget import MAX_OUTPUT_TOKENS, Budget, planned_cost_usd, tokens_at_most, within_budget
-from fusion.cost import Price
+from fusion.chat import Call, Completion, ImagePart, Message, Request, Sampling, TextPart, Usage
 from fusion.errors import (
     BudgetTooSmall,
     MalformedReply,
@@ -22,13 +23,13 @@ from fusion.errors import (
     MemberUnavailable,
     PriceUnknown,
 )
-from fusion.judging import REFERRING, blind, merge_request
+from fusion.judging import REFERRING, merge_request
 from fusion.member import Emit
-from fusion.preset import Task
-from fusion.rubric import Criterion
+from fusion.presets import Criterion, Task
+from fusion.pricing import Price
+from fusion.results import Fused, Mode
 from fusion.runner import fuse
 from fusion.testing import Answer, Behaviour, Fail, Hang, ScriptedMember
-from fusion.values import Call, Completion, Fused, ImagePart, Message, Mode, Request, Sampling, TextPart, Usage
 from tests.panels import QUESTION, Recorder, answered, favouring, fused, profile, scene
 
 PANEL = ("dear", "fair", "cheap")

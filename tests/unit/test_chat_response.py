@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from deployments.chat_response import Envelope, candidate_body, fusion_body, usage_body
-from fusion.assembly import Assembly, FusedField, LeftOut, TakenBlock, ToolVote, VotedCall
-from fusion.values import Candidate, Completion, Delta, Fused, Timings, Usage
+from fusion.chat import Completion, Delta, Usage
+from fusion.results import Assembly, Candidate, Fused, FusedField, LeftOut, TakenBlock, Timings, ToolVote, VotedCall
 
 ENVELOPE = Envelope("id", "fusion/merge", 1)
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from cluster.config import ClusterConfig, RemoteBackendConfig
 from cluster.config_file import EMBEDDED, ConfigError, check_secrets, load
 from deployments.backups import Backup
-from fusion.cost import Price
-from fusion.values import Sampling
+from fusion.chat import Sampling
+from fusion.pricing import Price
 
 GOOD: dict[str, Any] = {
     "backends": {

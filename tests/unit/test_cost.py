@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fusion.cost import Price, cost_usd
-from fusion.values import Usage
+from fusion.chat import Usage
+from fusion.pricing import Price, cost_usd
 
 
 def test_the_cost_is_tokens_times_prices() -> None:

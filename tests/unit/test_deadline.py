@@ -9,10 +9,10 @@ import pytest
 
 from fusion.deadline import skips_for
 from fusion.experience import Experience
-from fusion.preset import DecisionMode, Skip
+from fusion.presets import DecisionMode, Skip
+from fusion.results import Fused, Mode
 from fusion.runner import fuse
 from fusion.testing import Answer, Hang, ScriptedMember
-from fusion.values import Fused, Mode
 from tests.panels import favouring, scene
 
 PANEL_S, REBUTTAL_S, JUDGE_S, SLOW_JUDGE_S = 2.0, 3.0, 4.0, 5.0

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 import fusion.errors
+from fusion.chat import Completion
 from fusion.errors import (
     FusionError,
     MemberUnavailable,
     unexpected,
     whereabouts,
 )
-from fusion.values import Candidate, Completion
+from fusion.results import Candidate
 
 ATTRIBUTES: dict[str, Any] = {
     "param": "messages[0].role",

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.resilience.fallbacks import FallingBack, StandingIn
+from fusion.chat import Call, Completion, Delta
 from fusion.errors import (
     BreakerOpen,
     EmptyCompletion,
@@ -23,7 +24,6 @@ from fusion.errors import (
 )
 from fusion.member import Emit
 from fusion.testing import Answer, CutOff, Fail, Hang, ScriptedMember
-from fusion.values import Call, Completion, Delta
 from tests.panels import QUESTION
 
 CALL = Call("ada", QUESTION, timeout_s=60.0)

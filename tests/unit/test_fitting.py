@@ -12,30 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.chat_response import fusion_body
+from fusion.ballot import blind
 from fusion.budget import MAX_OUTPUT_TOKENS, Budget
-from fusion.cost import Price
+from fusion.chat import Call, Completion, ImagePart, JsonSchema, Message, Request, Sampling, TextPart, ToolCall
 from fusion.errors import MemberUnavailable
 from fusion.fitting import LEAST_TOKENS, shown_answers, with_answers
-from fusion.judging import analysis_messages, blind, merge_request, rebuttal_request, turned, verdict_request
+from fusion.judging import analysis_messages, merge_request, rebuttal_request, turned, verdict_request
 from fusion.member import MemberProfile
+from fusion.pricing import Price
 from fusion.prompt_size import ANSWER_SHARE, most_tokens, text_bytes
 from fusion.provenance import provenance
+from fusion.results import Fused, Mode
 from fusion.runner import fuse
 from fusion.testing import Answer, Reply, ScriptedMember
 from fusion.untrusted import MARK, quoted
-from fusion.values import (
-    Call,
-    Completion,
-    Fused,
-    ImagePart,
-    JsonSchema,
-    Message,
-    Mode,
-    Request,
-    Sampling,
-    TextPart,
-    ToolCall,
-)
 from tests.panels import answered, favouring, profile, scene
 from tests.panels import shown_answers as shown_to
 

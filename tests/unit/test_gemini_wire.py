@@ -11,8 +11,8 @@ from hypothesis import given
 import fusion.errors
 from deployments.gemini_wire import GeminiStreamReader, GeminiWire
 from deployments.upstream_errors import error_from_response
+from fusion.chat import Call, Completion, Delta, ImagePart, JsonSchema, Message, TextPart, Tool, ToolCall, Usage
 from fusion.errors import MemberError, MemberOverloaded, MemberRejected
-from fusion.values import Call, Completion, Delta, ImagePart, JsonSchema, Message, TextPart, Tool, ToolCall, Usage
 from tests.unit.test_openai_wire import error_in
 from tests.unit.wire_cases import CONVERSATION, JSON, PNG, SCHEMA, TIME, WEATHER, call_of, mutated, sampled
 from tests.unit.wire_shapes import added_up, bodies, cases, completion, documents, read, stream_bytes

@@ -10,8 +10,8 @@ from ray.exceptions import ActorDiedError, RayTaskError
 from ray.serve.exceptions import BackPressureError
 
 from deployments.handle_member import HandleMember
+from fusion.chat import Call, Completion, Delta, Message, Request
 from fusion.errors import MemberOverloaded, MemberUnavailable
-from fusion.values import Call, Completion, Delta, Message, Request
 
 CALL = Call("one", Request((Message("user", "?"),)), timeout_s=5.0)
 DONE = Completion("four")

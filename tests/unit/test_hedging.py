@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from deployments.resilience.hedging import LOSER_WAIT_S, HedgeSettings, Hedging
 from deployments.resilience.latencies import Latencies
+from fusion.chat import Call, Completion, Delta
 from fusion.errors import MalformedReply, MemberError, MemberUnavailable
 from fusion.member import Emit, Member
 from fusion.testing import Answer, CutOff, Fail, Hang, IgnoreCancellation, ScriptedMember
-from fusion.values import Call, Completion, Delta
 from tests.panels import QUESTION
 
 CALL = Call("ada", QUESTION, timeout_s=60.0)

@@ -12,8 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fusion.ballot import Ballot, blind
+from fusion.chat import Call, Completion, Message, Request, ToolCall
 from fusion.errors import InvalidVerdict
-from fusion.judging import Ballot, blind, merge_request, read_verdict, rebuttal_request, turned, verdict_request
+from fusion.judging import merge_request, read_verdict, rebuttal_request, turned, verdict_request
+from fusion.results import Candidate
 from fusion.testing import Answer, Reply, ScriptedMember
 from fusion.untrusted import (
     _INVISIBLE,
@@ -26,7 +29,6 @@ from fusion.untrusted import (
     quoted,
     suspicions,
 )
-from fusion.values import Call, Candidate, Completion, Message, Request, ToolCall
 from fusion.verdict import parse_verdict
 from tests.panels import answered, fused, shown_answers
 

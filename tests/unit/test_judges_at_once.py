@@ -8,15 +8,17 @@ from dataclasses import replace
 
 import pytest
 
+from fusion.chat import Completion
 from fusion.errors import JudgeInterrupted, MalformedReply, MemberError, MemberTimeout, MemberUnavailable
 from fusion.member import Member
 from fusion.modes import MODES
-from fusion.plan import AskJudge, Decision, Outcome, Plan, ask_judges, convene
-from fusion.preset import Task
+from fusion.plan import convene
+from fusion.presets import Task
 from fusion.progress import JudgeAsked, JudgeEnded, Progress
+from fusion.results import Fused
 from fusion.runner import fuse
+from fusion.steps import AskJudge, Decision, Outcome, Plan, ask_judges
 from fusion.testing import Answer, CutOff, Fail, Hang, IgnoreCancellation, ScriptedMember
-from fusion.values import Completion, Fused
 from tests.panels import QUESTION, Recorder, scene
 
 

@@ -9,32 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fusion.ballot import MAX_CANDIDATES, Ballot, blind
+from fusion.chat import Call, Completion, ImagePart, JsonSchema, Message, Request, Sampling, TextPart, Tool, ToolCall
 from fusion.errors import InvalidVerdict
-from fusion.judging import (
-    MAX_CANDIDATES,
-    Ballot,
-    blind,
-    merge_request,
-    of_both_orders,
-    read_verdict,
-    rebuttal_request,
-    verdict_request,
-)
+from fusion.judging import merge_request, of_both_orders, read_verdict, rebuttal_request, verdict_request
+from fusion.results import Candidate, Verdict
 from fusion.untrusted import disarmed, quoted
-from fusion.values import (
-    Call,
-    Candidate,
-    Completion,
-    ImagePart,
-    JsonSchema,
-    Message,
-    Request,
-    Sampling,
-    TextPart,
-    Tool,
-    ToolCall,
-    Verdict,
-)
 from tests.panels import QUESTION, answered, shown_answers
 
 NAMES = ("mixtral-8x22b", "claude", "gemini-pro")

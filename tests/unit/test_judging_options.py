@@ -12,12 +12,11 @@ from cluster.preset_config import PresetConfig
 from deployments.catalogue import Catalogue
 from deployments.chat_request import parse_chat
 from deployments.chat_response import fusion_body
+from fusion.chat import Call
 from fusion.errors import InvalidRequest
 from fusion.member import MemberProfile
-from fusion.preset import Preset
-from fusion.rubric import Criterion
+from fusion.presets import Criterion, Preset
 from fusion.testing import Answer, Hang, Reply, ScriptedMember
-from fusion.values import Call
 from tests.panels import favouring, fused
 from tests.unit.test_analysis import Judge
 

@@ -7,12 +7,13 @@ import json
 
 import pytest
 
+from fusion.chat import Call
 from fusion.errors import MemberUnavailable
-from fusion.kinship import Kin, family_of, kin
+from fusion.kinship import family_of, kin
 from fusion.member import MemberProfile
-from fusion.rubric import Criterion, weighted
+from fusion.presets import Criterion, weighted
+from fusion.results import Kin
 from fusion.testing import Answer, Fail, Hang, Reply, ScriptedMember
-from fusion.values import Call
 from fusion.verdict import parse_verdict, verdict_schema
 from tests.panels import favouring, fused, shown_answers
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from fusion.cost import Price
+from fusion.chat import Usage
 from fusion.errors import MalformedReply
 from fusion.ledger import Ledger
+from fusion.pricing import Price
+from fusion.results import Spent
 from fusion.testing import Answer, Fail, ScriptedMember
-from fusion.values import Spent, Usage
 from tests.panels import fused, profile
 
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.resilience.limits import Limiter, Limiting, LimitSettings
+from fusion.chat import Call, Completion, Usage
 from fusion.errors import LimitReached, MemberUnavailable
 from fusion.member import Emit
 from fusion.testing import Answer, Fail, Hang, ScriptedMember
-from fusion.values import Call, Completion, Usage
 from tests.panels import QUESTION
 from tests.virtual_clock import VirtualClockLoop
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from fusion.chat import Call, ImagePart, Message, Request, Sampling, TextPart
 from fusion.member import MemberProfile
-from fusion.values import Call, ImagePart, Message, Request, Sampling, TextPart
 
 USER = Message("user", "What is two and two?")
 TERSE = MemberProfile("ada", "here", "big", Sampling(temperature=0.7, max_tokens=100), "Be terse.")

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from deployments.resilience.time_limits import TimeLimiting, TimeLimits
+from fusion.chat import Call, Completion, ToolCall
 from fusion.member import Emit
 from fusion.testing import Answer, Hang, ScriptedMember
-from fusion.values import Call, Completion, ToolCall
 from tests.member_contract import CHECKS, Subject
 from tests.panels import QUESTION
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from fusion.assembly import FusedField, LeftOut, ToolVote, VotedCall
-from fusion.cost import Price
+from fusion.chat import Call, Completion, Delta, JsonSchema, Message, Request, Sampling, Tool, ToolCall, Usage
 from fusion.errors import (
     InvalidRequest,
     JudgeInterrupted,
@@ -22,11 +21,12 @@ from fusion.errors import (
 )
 from fusion.member import Emit
 from fusion.modes import MODES
-from fusion.plan import AskJudge
-from fusion.preset import AgreementPolicy
+from fusion.presets import AgreementPolicy
+from fusion.pricing import Price
+from fusion.results import FusedField, LeftOut, Mode, ToolVote, VotedCall
 from fusion.runner import fuse
+from fusion.steps import AskJudge
 from fusion.testing import Answer, Behaviour, CutOff, Fail, Hang, Reply, Rubbish, ScriptedMember
-from fusion.values import Call, Completion, Delta, JsonSchema, Message, Mode, Request, Sampling, Tool, ToolCall, Usage
 from tests.panels import QUESTION, Recorder, favouring, fused, profile, scene, shown_answers
 
 WEATHER = ToolCall("call_1", "weather", '{"city":  "Oslo"}')

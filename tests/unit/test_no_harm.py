@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from fusion.chat import Call, Completion
 from fusion.errors import MemberUnavailable
 from fusion.member import Emit
 from fusion.no_harm import MERGED
+from fusion.results import Fused
 from fusion.testing import Answer, Fail, ScriptedMember
-from fusion.values import Call, Completion, Fused
 from tests.panels import Recorder, fused, shown_answers
 
 SCORES = {"four": 6, "five": 2, "It is four.": 9, "It is five.": 3}

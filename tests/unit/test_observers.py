@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 
-from fusion.cost import Price
+from fusion.chat import Call, Completion, Usage
 from fusion.errors import MemberUnavailable
 from fusion.member import Emit
+from fusion.pricing import Price
 from fusion.progress import CandidateEnded, JudgeAsked, JudgeEnded, PanelConvened, Progress
 from fusion.runner import fuse
 from fusion.testing import Answer, Fail, ScriptedMember
-from fusion.values import Call, Completion, Usage
 from tests.panels import favouring, profile, scene
 
 STAGE: ContextVar[str] = ContextVar("stage", default="none")

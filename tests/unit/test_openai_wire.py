@@ -12,8 +12,8 @@ import fusion.errors
 from deployments.openai_dialects import COMMON, dialect_of
 from deployments.openai_wire import OpenAIWire, StreamReader, chat_body, completion_from
 from deployments.upstream_errors import error_from_response
+from fusion.chat import Completion, Delta, ImagePart, JsonSchema, Message, TextPart, ToolCall, ToolCallDelta, Usage
 from fusion.errors import MalformedReply, MemberError, MemberOverloaded, MemberRejected, MemberUnavailable
-from fusion.values import Completion, Delta, ImagePart, JsonSchema, Message, TextPart, ToolCall, ToolCallDelta, Usage
 from tests.unit.wire_cases import CONVERSATION, JSON, PNG, SCHEMA, TIME, WEATHER, call_of, mutated, sampled
 from tests.unit.wire_shapes import added_up, bodies, cases, completion, documents, read, stream_bytes
 

@@ -10,11 +10,11 @@ import pytest
 from deployments.catalogue import Catalogue
 from deployments.chat_request import ChatRequest, parse_chat
 from deployments.openrouter import UNSUPPORTED, Unsupported
+from fusion.chat import Reasoning, Request, Sampling
 from fusion.errors import InvalidRequest, UnknownModel
 from fusion.member import MemberProfile
-from fusion.preset import Preset
+from fusion.presets import Preset
 from fusion.testing import Answer, ScriptedMember
-from fusion.values import Reasoning, Request, Sampling
 from tests.panels import QUESTION, favouring, fused
 
 CATALOGUE = Catalogue(

@@ -8,8 +8,7 @@ import pickle
 import pytest
 
 from deployments.pickled_values import CROSSING, packed, unpacked
-from fusion.errors import MemberTimeout
-from fusion.values import (
+from fusion.chat import (
     Call,
     Completion,
     Delta,
@@ -25,6 +24,7 @@ from fusion.values import (
     ToolCallDelta,
     Usage,
 )
+from fusion.errors import MemberTimeout
 
 _CALL = Call(
     "ada",

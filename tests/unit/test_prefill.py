@@ -9,15 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusion.cost import Price
+from fusion.ballot import blind
+from fusion.chat import Call, ImagePart, JsonSchema, Message, Request, TextPart, Usage
 from fusion.errors import MemberOverloaded
-from fusion.judging import blind, merge_request, verdict_request
+from fusion.judging import merge_request, verdict_request
 from fusion.prefill import prefix_of
-from fusion.preset import AgreementPolicy, Pool
-from fusion.rubric import Criterion
+from fusion.presets import AgreementPolicy, Criterion, Pool
+from fusion.pricing import Price
+from fusion.results import Fused, Mode
 from fusion.runner import fuse
 from fusion.testing import Answer, Behaviour, Fail, Hang, ScriptedMember
-from fusion.values import Call, Fused, ImagePart, JsonSchema, Message, Mode, Request, TextPart, Usage
 from tests.panels import QUESTION, answered, favouring, profile, scene, shown_answers
 
 NAMES = ("ada", "bob", "cyd", "dan")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fusion.chat import Completion
 from fusion.provenance import supported
-from fusion.values import Candidate, Completion
+from fusion.results import Candidate
 
 
 def candidates(**texts: str) -> list[Candidate]:

@@ -7,20 +7,20 @@ import inspect
 import fusion
 
 PUBLIC = {
-    "Call": "fusion.values",
-    "Completion": "fusion.values",
-    "Delta": "fusion.values",
-    "Fused": "fusion.values",
+    "Call": "fusion.chat",
+    "Completion": "fusion.chat",
+    "Delta": "fusion.chat",
+    "Fused": "fusion.chat",
     "FusionError": "fusion.errors",
     "Member": "fusion.member",
     "MemberProfile": "fusion.member",
-    "Message": "fusion.values",
-    "Policy": "fusion.preset",
-    "Pool": "fusion.preset",
-    "Preset": "fusion.preset",
-    "Request": "fusion.values",
-    "Sampling": "fusion.values",
-    "Task": "fusion.preset",
+    "Message": "fusion.chat",
+    "Policy": "fusion.presets",
+    "Pool": "fusion.presets",
+    "Preset": "fusion.presets",
+    "Request": "fusion.chat",
+    "Sampling": "fusion.chat",
+    "Task": "fusion.presets",
     "fuse": "fusion.runner",
 }
 

@@ -12,9 +12,9 @@ from deployments.gemini_wire import GeminiWire
 from deployments.openai_dialects import dialect_of
 from deployments.openai_wire import OpenAIWire
 from deployments.wire import WireFormat
+from fusion.chat import Effort, Reasoning, Sampling
 from fusion.errors import MemberRejected
 from fusion.member import MemberProfile
-from fusion.values import Effort, Reasoning, Sampling
 from tests.unit.wire_cases import sampled
 
 EFFORTS: tuple[Effort, ...] = ("none", "minimal", "low", "medium", "high", "xhigh", "max")

@@ -13,11 +13,11 @@ from cluster.traces.folder import Row, TraceFolder, TracesError, Wanted
 from cluster.traces.rejudge import Rejudged, choose, compare, default_target, rejudge, write_results
 from cluster.traces.replay import NewJudge, replay
 from deployments.traces.recording import Content
-from fusion.cost import Price
+from fusion.chat import Message, Request
 from fusion.errors import MemberUnavailable
 from fusion.member import Member, MemberProfile
+from fusion.pricing import Price
 from fusion.testing import Answer, Fail, ScriptedMember
-from fusion.values import Message, Request
 from tests.panels import favouring, shown_answers
 from tests.recorded import fused_request, panel, recorded
 

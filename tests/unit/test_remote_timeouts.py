@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from deployments.remote_member import MAX_ERROR_BODY_S, RemoteBackend, RemoteMember, Timeouts
+from fusion.chat import Completion, Delta
 from fusion.errors import MemberOverloaded, MemberTimeout
-from fusion.values import Completion, Delta
 from tests.faults.providers import PROVIDERS, Provider, sse
 from tests.unit.wire_cases import call_of
 

@@ -15,11 +15,11 @@ import pytest
 from deployments.metrics import JUDGE
 from deployments.request_metrics import OTHER, REQUEST_METRICS, SINGLE, Metric, RequestMetrics, TimedWatcher
 from deployments.traces.fused_request import Account
-from fusion.cost import Price
+from fusion.chat import Completion, Delta, Usage
 from fusion.errors import MemberUnavailable, NoQuorum
+from fusion.pricing import Price
 from fusion.runner import fuse
 from fusion.testing import Answer, Fail, Reply, ScriptedMember
-from fusion.values import Completion, Delta, Usage
 from tests.panels import Recorder, profile, scene, shown_answers
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"

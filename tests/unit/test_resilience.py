@@ -21,6 +21,7 @@ from deployments.resilience.hedging import LOSER_WAIT_S, HedgeSettings, Hedging
 from deployments.resilience.limits import Limiter, Limiting, LimitSettings
 from deployments.resilience.retries import Retrying, RetrySettings
 from deployments.resilience.time_limits import TimeLimiting, TimeLimits
+from fusion.chat import Call, Completion, Delta, ToolCall, ToolCallDelta, Usage
 from fusion.errors import (
     BreakerOpen,
     MalformedReply,
@@ -33,7 +34,6 @@ from fusion.errors import (
 )
 from fusion.member import Emit, Member
 from fusion.testing import Answer, Behaviour, CutOff, Fail, Hang, ScriptedMember
-from fusion.values import Call, Completion, Delta, ToolCall, ToolCallDelta, Usage
 from tests.panels import QUESTION, favouring, fused
 
 CALL = Call("ada", QUESTION, timeout_s=60.0)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from deployments.resilience.budget import MOST_SAVED, ExtraCalls
 from deployments.resilience.retries import Retrying, RetrySettings
+from fusion.chat import Call, Completion, Delta, Usage
 from fusion.errors import (
     BreakerOpen,
     EmptyCompletion,
@@ -26,7 +27,6 @@ from fusion.errors import (
 )
 from fusion.member import Emit
 from fusion.testing import Answer, Behaviour, CutOff, Fail, Hang, ScriptedMember
-from fusion.values import Call, Completion, Delta, Usage
 from tests.panels import QUESTION
 from tests.virtual_clock import VirtualClockLoop
 

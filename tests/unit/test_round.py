@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fusion.chat import Completion
 from fusion.errors import MemberUnavailable
 from fusion.round import (
     Abandoned,
@@ -24,7 +25,6 @@ from fusion.round import (
     Ticked,
     WakeAt,
 )
-from fusion.values import Completion
 
 STARTS_AT = 100.0
 NAMES = ("ada", "bob", "cyd", "dot", "eli")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from fusion.calls import LOSERS_WAIT_S
-from fusion.cost import Price
+from fusion.chat import Call, Completion, Delta, Usage
 from fusion.errors import (
     EmptyCompletion,
     MalformedReply,
@@ -19,9 +19,9 @@ from fusion.errors import (
     NoQuorum,
 )
 from fusion.member import Emit
+from fusion.pricing import Price
 from fusion.runner import JUDGE_RESERVE, fuse
 from fusion.testing import Answer, Behaviour, CutOff, Fail, Hang, IgnoreCancellation, Reply, Rubbish, ScriptedMember
-from fusion.values import Call, Completion, Delta, Usage
 from tests.panels import Recorder, favouring, fused, profile, scene
 from tests.virtual_clock import VirtualClockLoop
 

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
+from fusion.chat import Call, Completion, Delta, ToolCall, Usage
 from fusion.errors import MalformedReply, MemberUnavailable
 from fusion.testing import Answer, CutOff, Fail, Hang, IgnoreCancellation, Reply, Rubbish, ScriptedMember
-from fusion.values import Call, Completion, Delta, ToolCall, Usage
 from tests.panels import QUESTION
 
 CALL = Call("ada", QUESTION, 10.0)

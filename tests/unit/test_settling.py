@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusion.agreement import agreement
+from fusion.chat import ToolCall
 from fusion.errors import MemberUnavailable
-from fusion.preset import AgreementPolicy
+from fusion.presets import AgreementPolicy
+from fusion.results import Candidate, Mode
 from fusion.testing import Answer, Fail, Hang, ScriptedMember
-from fusion.values import Candidate, Mode, ToolCall
 from tests.panels import Recorder, answered, favouring, fused
 
 SHORT = AgreementPolicy()

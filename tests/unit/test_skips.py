@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from fusion.preset import Skip
+from fusion.presets import Skip
+from fusion.results import Fused, Mode
 from fusion.runner import fuse
 from fusion.testing import Answer, ScriptedMember
-from fusion.values import Fused, Mode
 from tests.panels import favouring, scene
 
 

@@ -9,15 +9,16 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from fusion.assembly import TakenBlock
+from fusion.ballot import blind
+from fusion.chat import Call, Completion, Delta
 from fusion.errors import JudgeInterrupted
-from fusion.judging import blind, merge_request
+from fusion.judging import merge_request
 from fusion.member import Emit
 from fusion.modes.merge import drafts_ahead
 from fusion.prefill import prefix_of
 from fusion.provenance import provenance
+from fusion.results import Candidate, Mode, TakenBlock
 from fusion.testing import Answer, CutOff, MalformedReply, Reply, ScriptedMember
-from fusion.values import Call, Candidate, Completion, Delta, Mode
 from tests.panels import QUESTION, Recorder, answered, fused, scene, shown_answers
 
 CODE = "```make\nall:\n\techo 1  \n```"

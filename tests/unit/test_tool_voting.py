@@ -8,8 +8,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fusion.chat import Completion, Message, Request, Tool, ToolCall
+from fusion.results import Candidate
 from fusion.tool_voting import vote
-from fusion.values import Candidate, Completion, Message, Request, Tool, ToolCall
 
 TOOL = Tool("weather", None, {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]})
 ASKED = Request((Message("user", "?"),), tools=(TOOL, Tool("time")))

@@ -27,9 +27,9 @@ from deployments.traces.recorder import Recorder
 from deployments.traces.recording import Recording
 from deployments.traces.segment import Segment, abandoned, batches, write_parquet
 from deployments.traces.settings import KeepSettings, RotateSettings, TraceSettings
+from fusion.chat import ImagePart, Message, Reasoning, Request, Sampling, TextPart, Tool, ToolCall
 from fusion.errors import MemberUnavailable
 from fusion.testing import Answer, Fail, ScriptedMember
-from fusion.values import ImagePart, Message, Reasoning, Request, Sampling, TextPart, Tool, ToolCall
 from tests.recorded import fused_request
 
 PAGE = Path(__file__).parents[2] / "docs" / "traces.md"

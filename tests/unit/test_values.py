@@ -9,37 +9,34 @@ from typing import Any
 
 import pytest
 
-import fusion.cost
+import fusion.chat
 import fusion.member
 import fusion.plan
-import fusion.preset
+import fusion.presets
+import fusion.pricing
 import fusion.progress
 import fusion.round
-import fusion.values
-from fusion.cost import Price
-from fusion.errors import MemberUnavailable
-from fusion.member import MemberProfile
-from fusion.preset import Policy, Preset, Task
-from fusion.progress import CandidateEnded, CandidateGrew, JudgeAsked, PanelConvened
-from fusion.values import (
+from fusion.chat import (
     Call,
-    Candidate,
     Completion,
     Delta,
-    Fused,
     ImagePart,
     JsonSchema,
     Message,
     Request,
     Sampling,
     TextPart,
-    Timings,
     Tool,
     ToolCall,
     ToolCallDelta,
     Usage,
-    Verdict,
 )
+from fusion.errors import MemberUnavailable
+from fusion.member import MemberProfile
+from fusion.presets import Policy, Preset, Task
+from fusion.pricing import Price
+from fusion.progress import CandidateEnded, CandidateGrew, JudgeAsked, PanelConvened
+from fusion.results import Candidate, Fused, Timings, Verdict
 
 CALL = ToolCall("call_1", "weather", '{"city":  "Oslo"}')
 COMPLETION = Completion("four", (CALL,), "tool_calls", Usage(1, 2))
@@ -96,7 +93,7 @@ STATEFUL = {"Round"}
 
 @pytest.mark.parametrize(
     "module",
-    [fusion.cost, fusion.member, fusion.plan, fusion.preset, fusion.progress, fusion.round, fusion.values],
+    [fusion.cost, fusion.member, fusion.plan, fusion.presets, fusion.progress, fusion.round, fusion.chat],
     ids=lambda module: module.__name__,
 )
 def test_every_value_is_frozen_and_has_slots(module: Any) -> None:

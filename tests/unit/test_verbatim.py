@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusion.assembly import TakenBlock
 from fusion.restoring import Restorer, restored
+from fusion.results import TakenBlock
 from fusion.untrusted import disarmed
 from fusion.verbatim import INLINE_MIN_CHARS, MAX_BLOCKS, Draft, Offer, offered
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from fusion.values import Call, ImagePart, JsonSchema, Message, Request, Sampling, TextPart, Tool, ToolCall
+from fusion.chat import Call, ImagePart, JsonSchema, Message, Request, Sampling, TextPart, Tool, ToolCall
 
 PNG = "iVBORw0KGgo="
 WEATHER = Tool("get_weather", "says it", {"type": "object", "properties": {"city": {"type": "string"}}}, strict=True)

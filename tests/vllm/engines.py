@@ -15,9 +15,10 @@ from ray.serve.handle import DeploymentHandle
 from deployments.handle_member import HandleMember
 from deployments.vllm_member import EngineSettings, vllm_deployment
 from deployments.voiced import Voiced
+from fusion.chat import Call, Completion, Message, Request, Sampling
 from fusion.member import Emit, MemberProfile
-from fusion.preset import AgreementPolicy, DecisionMode, Policy, Pool, Preset, Task
-from fusion.values import Call, Completion, Message, Mode, Request, Sampling
+from fusion.presets import AgreementPolicy, DecisionMode, Policy, Pool, Preset, Task
+from fusion.results import Mode
 from tests.member_contract import Subject
 
 AT_ONCE_MOST = 16

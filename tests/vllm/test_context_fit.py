@@ -9,13 +9,15 @@ import pytest
 
 from deployments.model_limits import ModelLimits
 from deployments.voiced import Voiced, VoicedTokenizer
+from fusion.ballot import blind
+from fusion.chat import Call, Message, Request, Sampling, Tool
 from fusion.errors import ContextExceeded
-from fusion.judging import blind, verdict_request
+from fusion.judging import verdict_request
 from fusion.member import Member, MemberProfile
-from fusion.preset import AgreementPolicy, Policy, Pool, Preset, Task
+from fusion.presets import AgreementPolicy, Policy, Pool, Preset, Task
+from fusion.results import Mode
 from fusion.runner import fuse
 from fusion.testing import Answer, ScriptedMember
-from fusion.values import Call, Message, Mode, Request, Sampling, Tool
 from tests.panels import answered, profile, shown_answers
 from tests.vllm.engines import Engine
 

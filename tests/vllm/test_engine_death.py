@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from fusion.chat import Delta
 from fusion.errors import MemberUnavailable
-from fusion.values import Delta
 from tests.member_contract import ignore
 from tests.vllm.engines import Engine, call, kill_engine
 

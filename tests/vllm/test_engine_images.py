@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from deployments.vllm_member import EngineMember
+from fusion.chat import Call, ImagePart, Message, Request
 from fusion.errors import MemberRejected
-from fusion.values import Call, ImagePart, Message, Request
 from tests.remote.internets import PRIVATE, PUBLIC, images
 from tests.remote.upstream import reply, upstream
 

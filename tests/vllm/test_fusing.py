@@ -9,9 +9,10 @@ from statistics import median_low
 
 import pytest
 
+from fusion.chat import JsonSchema
 from fusion.json_values import checker, follows
+from fusion.results import Fused, Mode
 from fusion.runner import fuse
-from fusion.values import Fused, JsonSchema, Mode
 from tests.panels import Recorder
 from tests.vllm.engines import Engine
 

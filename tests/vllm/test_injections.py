@@ -16,8 +16,10 @@ import pytest
 from transformers import AutoTokenizer
 
 from cluster.smollm2 import default_cache_dir, prepare
-from fusion.judging import Ballot, blind, merge_request, read_verdict, rebuttal_request, turned, verdict_request
-from fusion.values import Call, Candidate, Completion, Message, Request
+from fusion.ballot import Ballot, blind
+from fusion.chat import Call, Completion, Message, Request
+from fusion.judging import merge_request, read_verdict, rebuttal_request, turned, verdict_request
+from fusion.results import Candidate
 from tests.vllm.engines import Engine
 
 ATTACKS = json.loads((Path(__file__).parents[1] / "injections.json").read_text())

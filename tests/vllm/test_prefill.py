@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from fusion.chat import Call, Message, Request, Sampling
 from fusion.errors import MemberOverloaded
 from fusion.member import Member
-from fusion.values import Call, Message, Request, Sampling
 from tests.benchmarks.fusing.reading_ahead import one
 from tests.vllm.engines import Engine, call
 

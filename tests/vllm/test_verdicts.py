@@ -8,8 +8,10 @@ import json
 
 import pytest
 
-from fusion.judging import blind, read_verdict, verdict_request
-from fusion.values import Call, Candidate, Completion, JsonSchema, Message, Request, Sampling
+from fusion.ballot import blind
+from fusion.chat import Call, Completion, JsonSchema, Message, Request, Sampling
+from fusion.judging import read_verdict, verdict_request
+from fusion.results import Candidate
 from fusion.verdict import MAX_REASON_CHARS, MAX_SCORE, verdict_schema
 from tests.vllm.engines import Engine, call
 

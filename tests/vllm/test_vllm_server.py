@@ -18,8 +18,8 @@ from cluster.live_check import look
 from cluster.smollm2 import default_cache_dir, prepare
 from deployments.remote_member import RemoteMember
 from deployments.wire import Api
+from fusion.chat import Completion, Delta, JsonSchema, Message, Tool, ToolCall
 from fusion.errors import ContextExceeded, MemberError, MemberRejected, MemberUnauthorized
-from fusion.values import Completion, Delta, JsonSchema, Message, Tool, ToolCall
 from tests.member_contract import CHECKS, Subject, ignore, tool_calls_in
 from tests.vllm.engines import call
 from tests.vllm.server import KEY, MODEL, Server, serving

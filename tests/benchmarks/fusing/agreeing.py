@@ -6,7 +6,7 @@ import asyncio
 from statistics import median
 
 from fusion.member import MemberProfile
-from fusion.preset import AgreementPolicy
+from fusion.presets import AgreementPolicy
 from fusion.testing import Answer, ScriptedMember
 from tests.benchmarks.fusing.figures import Figure, figure
 from tests.benchmarks.fusing.panels import task_of, timed

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fusion.chat import Message, Request, Sampling
 from fusion.experience import Experience
 from fusion.member import Member, MemberProfile
-from fusion.preset import AgreementPolicy, Policy, Pool, Preset, Task
+from fusion.presets import AgreementPolicy, Policy, Pool, Preset, Task
+from fusion.results import Fused, Mode
 from fusion.runner import fuse
-from fusion.values import Fused, Message, Mode, Request, Sampling
 
 
 def task_of(

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fusion.chat import Delta, Usage
 from fusion.experience import Experience
 from fusion.member import Member
-from fusion.preset import AgreementPolicy, Policy
+from fusion.presets import AgreementPolicy, Policy
 from fusion.progress import CandidateEnded, Progress
 from fusion.testing import Answer, ScriptedMember
-from fusion.values import Delta, Usage
 from tests.benchmarks.fusing.figures import Figure, figure
 from tests.benchmarks.fusing.panels import task_of, timed
 

@@ -7,7 +7,7 @@ from statistics import median
 
 from fusion.experience import Experience
 from fusion.member import MemberProfile
-from fusion.preset import Policy
+from fusion.presets import Policy
 from fusion.testing import Answer, ScriptedMember
 from tests.benchmarks.fusing.figures import Figure, figure
 from tests.benchmarks.fusing.panels import task_of, timed

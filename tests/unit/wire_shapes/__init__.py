@@ -16,7 +16,7 @@ import pytest
 from deployments.sse import EventStream
 from deployments.upstream_json import parsed
 from deployments.wire import StreamReader
-from fusion.values import Completion, Delta, ToolCall, Usage
+from fusion.chat import Completion, Delta, ToolCall, Usage
 
 _FOLDER = Path(__file__).parent
 

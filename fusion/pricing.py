@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fusion.values import Usage
+from fusion.chat import Usage
 
 
 @dataclass(frozen=True, slots=True)

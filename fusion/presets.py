@@ -6,14 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
-from fusion.analysis import AnalysisMode
+from fusion.chat import Request, Sampling
 from fusion.member import Member, MemberProfile, TokenCounter
-from fusion.rubric import Criterion
-from fusion.values import Candidate, Mode, Request, Sampling
+from fusion.results import AnalysisMode, Candidate, Mode
 
 DecisionMode = Literal["best-of", "merge"]
+
+
 Skip = Literal["second_order", "rebuttals", "judge"]
 """A part of a plan that can be left out, in the order in which a short deadline takes them."""
+
+
 SKIPS: tuple[Skip, ...] = get_args(Skip)
 
 
@@ -152,3 +155,19 @@ class Task:
     judge_sampling: Sampling = field(default_factory=Sampling)
     shown: tuple[str, ...] = ()
     left_out: tuple[Candidate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """One thing to score from 0 to 10. `weight` is above 0 and counts against the other criteria's."""
+
+    name: str
+    weight: float = 1.0
+    description: str | None = None
+
+
+def weighted(scores: Mapping[str, float | None], rubric: Sequence[Criterion]) -> float | None:
+    """The weighted mean of a candidate's scores over the criteria that have one; None when none has."""
+    known = [(criterion.weight, score) for criterion in rubric if (score := scores.get(criterion.name)) is not None]
+    total = sum(weight for weight, _ in known)
+    return sum(weight * score for weight, score in known) / total if total > 0 else None

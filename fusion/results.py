@@ -1,214 +1,138 @@
-"""The values that everything else passes around: frozen, picklable, and free of any framework.
-
-A request's messages and settings follow OpenAI's chat completions in meaning, not in shape: wire formats are the
-business of `deployments/`.
-"""
+"""What a fused request comes to: candidates, verdicts, and the answer with how it came about. All plain data."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Literal
 
-from fusion.analysis import Analysis
-from fusion.assembly import Assembly
+from fusion.chat import Completion, Usage
 from fusion.errors import MemberError
-from fusion.kinship import Kin
-from fusion.untrusted import Suspicion
 
-Role = Literal["system", "developer", "user", "assistant", "tool"]
-FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
-Status = Literal["answered", "failed", "cancelled"]
-Mode = Literal["best-of", "merge", "debate", "auto"]
-Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+BlockKind = Literal["code", "table", "quote", "maths", "inline_code", "citation"]
 
 
-@dataclass(frozen=True, slots=True)
-class TextPart:
-    """A piece of text in a message."""
+Suspicion = Literal[
+    "invisible_characters", "hidden_markup", "template_tokens", "forged_sections", "forged_verdict", "speaks_to_judge"
+]
+"""What can be suspicious about a text, the worst last."""
 
-    text: str
+
+Bond = Literal["member", "model", "family", "backend"]
 
 
 @dataclass(frozen=True, slots=True)
-class ImagePart:
-    """An image in a message: a `data:` or `https:` URL and OpenAI's `detail`."""
-
-    url: str
-    detail: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ToolCall:
-    """A function that the model wants called; `arguments` is the JSON text it wrote, kept byte for byte."""
-
-    id: str
-    name: str
-    arguments: str
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One turn of a conversation."""
-
-    role: Role
-    content: str | tuple[TextPart | ImagePart, ...] | None = None
-    name: str | None = None
-    tool_calls: tuple[ToolCall, ...] = ()
-    tool_call_id: str | None = None
-
-    @property
-    def text(self) -> str:
-        """The message's text parts, joined; images are left out."""
-        if isinstance(self.content, tuple):
-            return "\n".join(part.text for part in self.content if isinstance(part, TextPart))
-        return self.content or ""
-
-
-@dataclass(frozen=True, slots=True)
-class Tool:
-    """A function that the model may call; `parameters` is a JSON schema."""
-
-    name: str
-    description: str | None = None
-    parameters: Mapping[str, Any] | None = None
-    strict: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class JsonSchema:
-    """The schema that an answer must follow. An empty `schema` asks for any JSON object."""
-
-    name: str = "answer"
-    schema: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    strict: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Reasoning:
-    """How much a model may think before it answers: by an effort, or by a number of tokens; one of the two is set."""
-
-    effort: Effort | None = None
-    max_tokens: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How tokens are drawn; None leaves a setting to whoever comes next (the member's own, then the backend's)."""
-
-    temperature: float | None = None
-    top_p: float | None = None
-    max_tokens: int | None = None
-    stop: tuple[str, ...] | None = None
-    seed: int | None = None
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
-    reasoning: Reasoning | None = None
-
-    def over(self, base: Sampling) -> Sampling:
-        """These settings, with `base` filling in what they leave open."""
-        if self == _UNSET:
-            return base
-        mine = {name: value for name in Sampling.__slots__ if (value := getattr(self, name)) is not None}
-        return replace(base, **mine)
-
-
-_UNSET = Sampling()
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What the client wants answered, the same for every member."""
-
-    messages: tuple[Message, ...]
-    sampling: Sampling = _UNSET
-    tools: tuple[Tool, ...] = ()
-    tool_choice: str | None = None
-    """`auto`, `none`, `required`, or the name of the one function to call as `function:NAME`."""
-    parallel_tool_calls: bool | None = None
-    response_schema: JsonSchema | None = None
-
-    @property
-    def images(self) -> tuple[ImagePart, ...]:
-        """The images of all messages."""
-        contents = [message.content for message in self.messages if isinstance(message.content, tuple)]
-        return tuple(part for content in contents for part in content if isinstance(part, ImagePart))
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One call to one member.
-
-    `timeout_s` is what is left of the request's deadline when the call is made. `purpose` is `judge` when the member
-    is asked to judge: then its own system prompt stays out. With `prefill` it is shown what it will be asked to judge,
-    and nobody reads what it writes. `trace_headers` are W3C's trace context, for whatever the
-    call reaches over HTTP; empty when nobody traces.
-    """
+class Kin:
+    """A candidate's member that a judge model is bound to: they are one member, one model, of one family, or at one
+    backend. The closest of these."""
 
     member: str
-    request: Request
-    timeout_s: float
-    purpose: Literal["answer", "judge", "prefill"] = "answer"
-    trace_headers: tuple[tuple[str, str], ...] = ()
+    judge: str
+    bond: Bond
+
+
+AnalysisMode = Literal["off", "beside", "before"]
+"""`beside`: asked for at the same time as the decision, which does not wait for it. `before`: asked for first, and
+shown to the judge model that writes the answer."""
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens as the backend counted them.
+class Point:
+    """Something said, and by whom."""
 
-    `cached_tokens` are those of the input that it read from a cache, `reasoning_tokens` those of the output that are no
-    part of the answer; both are counted in the totals, and None where it did not tell. A sum adds up what was told.
+    text: str
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """What candidates differ about, and what each side says."""
+
+    topic: str
+    stances: tuple[Point, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What all say, where they contradict each other, what only some cover, what only one found, and what none did.
+
+    `judge` is the judge model that wrote it, None when none was asked. `error` is why there is nothing in it, None when
+    that is what was found.
     """
 
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cached_tokens: int | None = None
-    reasoning_tokens: int | None = None
-
-    def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            self.input_tokens + other.input_tokens,
-            self.output_tokens + other.output_tokens,
-            _sum_of_known(self.cached_tokens, other.cached_tokens),
-            _sum_of_known(self.reasoning_tokens, other.reasoning_tokens),
-        )
+    judge: str | None
+    consensus: tuple[Point, ...] = ()
+    contradictions: tuple[Contradiction, ...] = ()
+    partial_coverage: tuple[Point, ...] = ()
+    unique_insights: tuple[Point, ...] = ()
+    blind_spots: tuple[str, ...] = ()
+    error: str | None = None
 
 
-def _sum_of_known(one: int | None, other: int | None) -> int | None:
-    return other if one is None else one if other is None else one + other
+How = Literal["agreed", "vote", "median", "judge", "central", "elements"]
 
 
 @dataclass(frozen=True, slots=True)
-class ToolCallDelta:
-    """A piece of the tool call at `index`: the first one names it, later ones add to its arguments."""
+class LeftOut:
+    """A member whose candidate had no part in the answer, and why: `invalid_json`, `breaks_schema`, `forbidden_call` or
+    `missing_call`."""
 
-    index: int
-    id: str | None = None
-    name: str | None = None
-    arguments: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Delta:
-    """What a stream adds to an answer, and to the reasoning that comes before it."""
-
-    text: str = ""
-    tool_calls: tuple[ToolCallDelta, ...] = ()
-    reasoning: str = ""
+    member: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Completion:
-    """A whole answer. `usage` is None where the backend reported none: it is never guessed. `answered_by` is the member
-    that stood in for the one that was asked, None when that one answered itself. `reasoning` is what the model showed
-    of its thinking, never part of `text`."""
+class VotedCall:
+    """A tool call that was chosen. `support` counts, argument by argument, the voters that gave the same value."""
 
-    text: str = ""
-    tool_calls: tuple[ToolCall, ...] = ()
-    finish_reason: FinishReason = "stop"
-    usage: Usage | None = None
-    answered_by: str | None = None
-    reasoning: str = ""
+    function: str
+    support: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolVote:
+    """Whether tools are called, who voted for what is called, and who wanted something else."""
+
+    decided: Literal["calls", "text"]
+    voters: tuple[str, ...]
+    outvoted: tuple[str, ...]
+    calls: tuple[VotedCall, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FusedField:
+    """One field of a JSON answer on which candidates differed: its JSON pointer (RFC 6901) and how it was settled."""
+
+    path: str
+    how: How
+
+
+@dataclass(frozen=True, slots=True)
+class TakenBlock:
+    """A block of the answer that is byte for byte its members' candidates'. The judge model `referred` to it, `copied`
+    it, or copied it with changes that do not matter, and it was `restored`."""
+
+    kind: BlockKind
+    how: Literal["referred", "copied", "restored"]
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """All of the above, for one answer; what did not take place is empty. `fell_back_to` is the member whose JSON
+    answer stands, because the fields that won do not follow the schema together."""
+
+    left_out: tuple[LeftOut, ...] = ()
+    tool_vote: ToolVote | None = None
+    fields: tuple[FusedField, ...] = ()
+    fell_back_to: str | None = None
+    blocks: tuple[TakenBlock, ...] = ()
+
+
+Status = Literal["answered", "failed", "cancelled"]
+
+
+Mode = Literal["best-of", "merge", "debate", "auto"]
 
 
 @dataclass(frozen=True, slots=True)
