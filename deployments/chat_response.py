@@ -26,8 +26,8 @@ from fusion.errors import (
     UnknownModel,
 )
 from fusion.progress import CandidateEnded, CandidateGrew, JudgeAsked, PanelConvened, Progress
-from fusion.provenance import provenance
 from fusion.results import Agreement, Assembly, Budgeted, Candidate, Fused, NoHarm, Saved, Verdict
+from fusion.text.provenance import provenance
 
 DONE = b"data: [DONE]\n\n"
 RETRY_AFTER_S = 1

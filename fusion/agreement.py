@@ -14,21 +14,24 @@ from itertools import combinations, pairwise
 
 from fusion.chat import Completion
 from fusion.literal_form import json_key
-from fusion.normal_form import SHORT_WORDS, NormalForm, normal_form
+from fusion.normal_form import NormalForm, normal_form
 from fusion.presets import AgreementPolicy
 from fusion.results import Agreement, Candidate
+from fusion.text.similarity import similarity, words
 
 LONG_THRESHOLD = 0.8
 """How alike two long answers of a debate are when there is nothing left to argue."""
 
-_WORD = re.compile(r"(?:(?<!\w)-(?=\.?\d))?(?:\.(?=\d))?\w+(?:[.,]\w+)*|[<>=≤≥≠%^+/]")
-_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
+
 _NEGATING = re.compile(
     r"\b(?:no|not|none|never|neither|nor|cannot|without|false|true|un(?:true|able|safe|likely)|in(?:correct|valid)|"
     r"\w*n['\N{RIGHT SINGLE QUOTATION MARK}]t)\b",
     re.IGNORECASE,
 )
+
+
 _NUMBER = re.compile(r"[-.]{0,2}\d")
+
 
 Key = tuple[tuple[tuple[str, str], ...], NormalForm | str]
 
@@ -67,27 +70,9 @@ def most_central(candidates: Sequence[Candidate]) -> Candidate:
     return candidates[closeness.index(max(closeness))]
 
 
-def words(text: str) -> list[str]:
-    """The text's words, case and punctuation folded; a number's thousands separators are dropped.
-
-    A number keeps its sign, and signs of comparison and arithmetic count as words: `-4` is not `4`.
-    """
-    return _WORD.findall(_THOUSANDS.sub("", text.casefold().replace("\N{MINUS SIGN}", "-")))
-
-
-def similarity(a: str, b: str) -> float:
-    """How much two texts share, from 0 to 1. Texts of up to `SHORT_WORDS` words share all or nothing."""
-    words_a, words_b = words(a), words(b)
-    if words_a == words_b:
-        return 1.0 if words_a or a.strip() == b.strip() else 0.0
-    if min(len(words_a), len(words_b)) <= SHORT_WORDS:
-        return 0.0
-    bigrams_a, bigrams_b = Counter(pairwise(words_a)), Counter(pairwise(words_b))
-    shared = sum((bigrams_a & bigrams_b).values())
-    return 2 * shared / (bigrams_a.total() + bigrams_b.total())
-
-
 _WHOLE = ("stop", "tool_calls")
+
+
 _Group = tuple[str, float, frozenset[str]]
 
 

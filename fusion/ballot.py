@@ -14,7 +14,7 @@ from string import ascii_uppercase
 
 from fusion.chat import Message, Request
 from fusion.results import Candidate, Suspicion
-from fusion.untrusted import quoted, suspicions
+from fusion.text.sanitize import quoted, suspicions
 
 MAX_CANDIDATES = len(ascii_uppercase)
 

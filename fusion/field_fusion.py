@@ -22,9 +22,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from fusion.agreement import SHORT_WORDS, similarity, words
 from fusion.json_values import canonical
 from fusion.results import FusedField, How
+from fusion.text.similarity import SHORT_WORDS, similarity, words
 
 _DEPTH = 64
 

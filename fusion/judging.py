@@ -15,7 +15,7 @@ from fusion.ballot import Ballot, answer_text, fenced, message_text
 from fusion.chat import Message, Request, Sampling, TextPart
 from fusion.presets import Criterion
 from fusion.results import Candidate, Verdict
-from fusion.untrusted import MARK, disarmed, quoted
+from fusion.text.sanitize import MARK, disarmed, quoted
 from fusion.verbatim import Draft, Offer, offered
 from fusion.verdict import parse_verdict, verdict_schema
 

@@ -15,34 +15,57 @@ from decimal import Decimal, localcontext
 from typing import Literal
 
 from fusion.literal_form import code_key, json_key
+from fusion.text.similarity import SHORT_WORDS
 
 Kind = Literal["number", "option", "text", "json", "code"]
 
-SHORT_WORDS = 12
-"""Up to so many words an answer is short."""
 
 MAX_LITERAL_CHARS = 20_000
 """JSON and code are compared exactly up to this length."""
 
+
 _MAX_SHORT_CHARS = 400
+
 
 _LEAD = re.compile(
     r"(?:####|(?:the |my )?(?:final |correct |right )?(?:answer|option|choice)(?: is)?\s*:|"
     r"(?:the |my )?(?:final |correct |right )?answer is|so,? the (?:final )?answer is)\s*",
     re.IGNORECASE,
 )
+
+
 _WRAPPINGS = (("**", "**"), ("__", "__"), ("`", "`"), ("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
+
+
 _QUOTES = (('"', '"'), ("'", "'"), ("\N{LEFT DOUBLE QUOTATION MARK}", "\N{RIGHT DOUBLE QUOTATION MARK}"))
+
+
 _BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
+
+
 _OPTION = re.compile(r"(?:(?:option|choice)\s+)?(?:\(([A-Ha-h])\)|\[([A-Ha-h])\]|([A-Ha-h])\)?)", re.IGNORECASE)
 
+
 _PLAIN = r"(?:0|[1-9]\d*)"
+
+
 _GROUPED = r"[1-9]\d{0,2}(?:,\d{3})+"
+
+
 _FIGURES = rf"(?:{_GROUPED}|{_PLAIN})(?:\.\d+)?|\.\d+"
+
+
 _QUANTITY = re.compile(rf"([-+]?)\s?([$€£¥]?)({_FIGURES})\s?([^\W\d_]+|[%°µμ$€£¥][^\W\d_]*)?")
+
+
 _TOKEN = re.compile(r"(?:(?<![\w)\]}])[-+])?(?:\d+(?:[.,]\d+)*|\.\d+)(?![\w.,]*\w)|\w+|\S")
+
+
 _GROUPED_NUMBER = re.compile(rf"[-+]?{_GROUPED}(?:\.\d+)?")
+
+
 _THIN_SPACES = re.compile(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3}(?!\d))")
+
 
 # Symbols are told apart by case, their names are not. A unit's factor turns it into the first of its dimension; only
 # factors that are exact are here.
@@ -57,6 +80,8 @@ _UNITS: dict[str, tuple[str, str]] = {
     )
     for symbol, factor in symbols.items()
 }
+
+
 _NAMES: dict[str, str] = {
     **dict.fromkeys(("metre", "metres", "meter", "meters"), "m"),
     **dict.fromkeys(("kilometre", "kilometres", "kilometer", "kilometers"), "km"),

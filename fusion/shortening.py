@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fusion.untrusted import MARK
+from fusion.text.sanitize import MARK
 
 _HEAD = 2 / 3  # of what is left: how an answer begins says more of it than how it ends
 _NEAR = 0.8  # of a piece must be left for it to end at a line or a word

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from fusion.blocks import Span, is_alone, spans
 from fusion.results import BlockKind
-from fusion.untrusted import disarmed, hides_something
+from fusion.text.sanitize import disarmed, hides_something
+from fusion.text.scanner import Span, is_alone, spans
 
 INLINE_MIN_CHARS = 32
 """From which length on a formula, a link or an address inside of a line has a reference."""

@@ -14,7 +14,7 @@ from fusion.progress import CandidateEnded, CandidateGrew, JudgeAsked, PanelConv
 from fusion.results import Candidate, Fused, Mode
 from fusion.runner import fuse
 from fusion.testing import Reply
-from fusion.untrusted import MARK
+from fusion.text.sanitize import MARK
 
 QUESTION = Request((Message("user", "What is two and two?"),))
 

@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from cluster.traces.folder import Row
-from fusion.agreement import similarity
+from fusion.text.similarity import similarity
 
 COLUMNS = (
     "request_id",

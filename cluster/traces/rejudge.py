@@ -19,9 +19,9 @@ from cluster.traces.folder import Row, TraceFolder, TracesError, Wanted
 from cluster.traces.replay import NewJudge, Replayed, replay, why_not
 from cluster.traces.show import dollars, milliseconds
 from deployments.traces.arrow import pa, parquet
-from fusion.agreement import similarity
 from fusion.errors import FusionError
 from fusion.results import Verdict
+from fusion.text.similarity import similarity
 
 RESULT_VERSION = 1
 

@@ -3,8 +3,8 @@
 import asyncio
 
 from fusion import MemberProfile, Message, Policy, Pool, Preset, Request, Task, fuse
-from fusion.provenance import provenance
 from fusion.testing import Answer, ScriptedMember
+from fusion.text.provenance import provenance
 
 MERGED = "Oslo is the capital of Norway. About 700 thousand people live there. It was founded by Vikings from Mars."
 

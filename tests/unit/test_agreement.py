@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusion.agreement import LONG_THRESHOLD, SHORT_WORDS, agree, most_central, similarity, words
+from fusion.agreement import LONG_THRESHOLD, agree, most_central
 from fusion.chat import Completion, ToolCall
 from fusion.results import Candidate
+from fusion.text.similarity import SHORT_WORDS, similarity, words
 from tests.panels import answered
 
 LONG = " ".join(f"word{i}" for i in range(60))

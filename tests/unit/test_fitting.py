@@ -21,11 +21,11 @@ from fusion.judging import analysis_messages, merge_request, rebuttal_request, t
 from fusion.member import MemberProfile
 from fusion.pricing import Price
 from fusion.prompt_size import ANSWER_SHARE, most_tokens, text_bytes
-from fusion.provenance import provenance
 from fusion.results import Fused, Mode
 from fusion.runner import fuse
 from fusion.testing import Answer, Reply, ScriptedMember
-from fusion.untrusted import MARK, quoted
+from fusion.text.provenance import provenance
+from fusion.text.sanitize import MARK, quoted
 from tests.panels import answered, favouring, profile, scene
 from tests.panels import shown_answers as shown_to
 

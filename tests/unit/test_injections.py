@@ -18,7 +18,7 @@ from fusion.errors import InvalidVerdict
 from fusion.judging import merge_request, read_verdict, rebuttal_request, turned, verdict_request
 from fusion.results import Candidate
 from fusion.testing import Answer, Reply, ScriptedMember
-from fusion.untrusted import (
+from fusion.text.sanitize import (
     _INVISIBLE,
     _LINE_ENDS,
     _SPEECHES,

@@ -14,7 +14,7 @@ from fusion.chat import Call, Completion, ImagePart, JsonSchema, Message, Reques
 from fusion.errors import InvalidVerdict
 from fusion.judging import merge_request, of_both_orders, read_verdict, rebuttal_request, verdict_request
 from fusion.results import Candidate, Verdict
-from fusion.untrusted import disarmed, quoted
+from fusion.text.sanitize import disarmed, quoted
 from tests.panels import QUESTION, answered, shown_answers
 
 NAMES = ("mixtral-8x22b", "claude", "gemini-pro")

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusion.literal_form import code_key, json_key
-from fusion.normal_form import SHORT_WORDS, normal_form
+from fusion.normal_form import normal_form
+from fusion.text.similarity import SHORT_WORDS
 
 
 @pytest.mark.parametrize(

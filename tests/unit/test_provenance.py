@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusion.chat import Completion
-from fusion.provenance import supported
 from fusion.results import Candidate
+from fusion.text.provenance import supported
 
 
 def candidates(**texts: str) -> list[Candidate]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusion.shortening import fair_level, shortened
-from fusion.untrusted import MARK, quoted
+from fusion.text.sanitize import MARK, quoted
 
 SIZES = st.lists(st.integers(0, 5000), max_size=8)
 ROOM = st.integers(-100, 20_000)

@@ -16,9 +16,9 @@ from fusion.judging import merge_request
 from fusion.member import Emit
 from fusion.modes.merge import drafts_ahead
 from fusion.prefill import prefix_of
-from fusion.provenance import provenance
 from fusion.results import Candidate, Mode, TakenBlock
 from fusion.testing import Answer, CutOff, MalformedReply, Reply, ScriptedMember
+from fusion.text.provenance import provenance
 from tests.panels import QUESTION, Recorder, answered, fused, scene, shown_answers
 
 CODE = "```make\nall:\n\techo 1  \n```"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fusion.restoring import Restorer, restored
 from fusion.results import TakenBlock
-from fusion.untrusted import disarmed
+from fusion.text.sanitize import disarmed
 from fusion.verbatim import INLINE_MIN_CHARS, MAX_BLOCKS, Draft, Offer, offered
 
 FENCE = "3f9c0a1b2c3d4e5f"

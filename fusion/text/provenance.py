@@ -17,13 +17,16 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from fusion.agreement import words
-from fusion.blocks import is_alone, spans
 from fusion.results import BlockKind, Candidate, Fused
+from fusion.text.scanner import is_alone, spans
+from fusion.text.similarity import words
 
 SUPPORT = 0.6
 
+
 _SENTENCE = re.compile(r"[^\n]*?(?:[.!?\u3002\uff01\uff1f][)\"'\u201d\u2019\]*_]{0,4}(?=\s|\Z)|\n|\Z)")
+
+
 _INLINE = frozenset({"inline_code", "citation"})
 
 

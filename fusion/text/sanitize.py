@@ -12,8 +12,8 @@ import re
 from dataclasses import dataclass
 from typing import get_args
 
-from fusion.blocks import spans
 from fusion.results import Suspicion
+from fusion.text.scanner import spans
 
 SUSPICIONS: tuple[Suspicion, ...] = get_args(Suspicion)
 
