@@ -24,7 +24,7 @@ from fusion.presets import Task
 from fusion.pricing import Price
 from fusion.prompt_size import ANSWER_SHARE, answer_tokens
 from fusion.results import Budgeted, Candidate
-from fusion.verbatim import MAX_BLOCKS
+from fusion.verbatim.references import MAX_BLOCKS
 
 MAX_OUTPUT_TOKENS = 4096
 """How long an answer may be that neither the client nor the member's configuration bounds, at most."""

@@ -15,8 +15,8 @@ from fusion.chat import Call, Completion, Delta
 from fusion.errors import JudgeInterrupted, MemberError, MemberTimeout
 from fusion.presets import Task
 from fusion.progress import JudgeAsked, JudgeEnded, Observer, Watcher, tell
-from fusion.restoring import Restorer
 from fusion.steps import JUDGE_STAGES, AskJudge, AskJudges, Outcome
+from fusion.verbatim.restorer import Restorer
 
 
 @dataclass(frozen=True, slots=True)

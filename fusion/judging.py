@@ -16,7 +16,7 @@ from fusion.chat import Message, Request, Sampling, TextPart
 from fusion.presets import Criterion
 from fusion.results import Candidate, Verdict
 from fusion.text.sanitize import MARK, disarmed, quoted
-from fusion.verbatim import Draft, Offer, offered
+from fusion.verbatim.references import Draft, Offer, offered
 from fusion.verdict import parse_verdict, verdict_schema
 
 _VERDICT_MAX_TOKENS = 768

@@ -9,7 +9,7 @@ from fusion.ballot import Ballot
 from fusion.chat import Completion, Request
 from fusion.errors import MemberError
 from fusion.results import Agreement, Analysis, Assembly, Candidate, NoHarm, Suspicion, Verdict
-from fusion.verbatim import Offer
+from fusion.verbatim.references import Offer
 
 RequestOf = Callable[[Sequence[Candidate], Sequence[str]], tuple[Request, str] | None]
 

@@ -20,13 +20,13 @@ from fusion.no_harm import checked, no_harm
 from fusion.plan import convene
 from fusion.presets import Task
 from fusion.reading_ahead import ahead
-from fusion.restoring import restored
 from fusion.results import Analysis, Assembly, Candidate
 from fusion.settling import settled_or
 from fusion.steps import JUDGE_STAGES, Ahead, AskJudge, Decision, Outcome, Plan, ask_judges
 from fusion.succession import fallen_back, replaced, unjudged, unopposed
 from fusion.tool_voting import calls_tools, vote
-from fusion.verbatim import Offer
+from fusion.verbatim.references import Offer
+from fusion.verbatim.restorer import restored
 
 
 def merge(task: Task) -> Plan:

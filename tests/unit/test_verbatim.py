@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusion.restoring import Restorer, restored
 from fusion.results import TakenBlock
 from fusion.text.sanitize import disarmed
-from fusion.verbatim import INLINE_MIN_CHARS, MAX_BLOCKS, Draft, Offer, offered
+from fusion.verbatim.references import INLINE_MIN_CHARS, MAX_BLOCKS, Draft, Offer, offered
+from fusion.verbatim.restorer import Restorer, restored
 
 FENCE = "3f9c0a1b2c3d4e5f"
 CODE = "```go\nfunc f() int {\n\treturn 1  \n}\n```"

@@ -2,7 +2,7 @@
 
 A model that merges writes all of it anew, token by token, and now and then changes what it meant to copy. So before
 each block that it is shown stands a reference, such as `[[A1-3f9c]]`, which it can write in the block's place; and a
-block that it copies is told by its lines (`fusion/restoring.py`). The reference's end is drawn for each request, so
+block that it copies is told by its lines (`fusion/verbatim/restorer.py`). The reference's end is drawn for each request, so
 that no candidate can name a block.
 """
 
@@ -20,17 +20,30 @@ from fusion.text.scanner import Span, is_alone, spans
 INLINE_MIN_CHARS = 32
 """From which length on a formula, a link or an address inside of a line has a reference."""
 
+
 MAX_BLOCKS = 64
 """How many blocks of one candidate can be taken over; those that come first."""
+
 
 GROWING: Mapping[BlockKind, str] = {"table": "|", "quote": ">"}
 """Blocks that end where a line does not begin with this mark."""
 
+
 _SIGNS = ("```", "~~~", "$$", "\\", "://", "doi:", "[@", "[^")
+
+
 _LINE_SIGNS = ("|", ">", "[")
+
+
 _CITED_LINE = re.compile(r"^(?P<indent>[ \t]*)\[\^?[^\[\]\s]{1,32}\]:?[ \t]+\S[^\n]*$", re.MULTILINE)
+
+
 _CELL = re.compile(r"\s*\|\s*")
+
+
 _RULE = re.compile(r"-{2,}")
+
+
 _TYPOGRAPHY = str.maketrans("\u2018\u2019\u201a\u201c\u201d\u201e\u00a0", "'''\"\"\" ")
 
 

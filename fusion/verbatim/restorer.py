@@ -12,17 +12,29 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 
 from fusion.results import TakenBlock
-from fusion.verbatim import GROWING, Block, Offer, outdented
+from fusion.verbatim.references import GROWING, Block, Offer, outdented
 
 _REFERENCE = re.compile(r"\[\[[A-Z]\d{1,3}-([0-9a-f]+)\]\]")
+
+
 _BEGUN_REFERENCE = re.compile(r"\[(?:\[(?:[A-Z](?:\d{1,3}(-[0-9a-f]*\]?)?)?)?)?\Z")
+
+
 _FENCE = re.compile(r"[ \t]*(`{3,}+(?![^`]*`)|~{3,})")
+
+
 _REFERENCE_CHARS = 32
 """No reference is longer."""
+
+
 _HEAD_CHARS = 256
 """So much of a line tells whether it is a code block's fence."""
+
+
 _LINE_CHARS = 4096
 """A longer line is compared byte for byte alone."""
+
+
 _BLANKS = " \t"
 
 
