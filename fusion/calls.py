@@ -28,7 +28,7 @@ from fusion.presets import Pool
 from fusion.pricing import cost_usd
 from fusion.results import Candidate
 from fusion.round import Answered, Event, Failed
-from fusion.tool_terms import without_forbidden_calls
+from fusion.structured.tool_rules import without_forbidden_calls
 
 LOSERS_WAIT_S = 0.5
 """How long a request waits for cancelled calls to end. Those that end later are reported in the log."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 
-from fusion.admission import admitted, check_schema
 from fusion.agreement import agreement
 from fusion.chat import Request
 from fusion.errors import NoQuorum
 from fusion.presets import Task
 from fusion.results import Candidate
 from fusion.steps import Ahead, Convene, Opening, Plan, Reply, RoundResult, Settled, Step
-from fusion.tool_terms import broken_terms, makes_wanted_call, wants_call
+from fusion.structured.admission import admitted, check_schema
+from fusion.structured.tool_rules import broken_terms, makes_wanted_call, wants_call
 
 
 def convene(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from fusion.admission import admitted
 from fusion.analysing import analysis_request
 from fusion.ballot import Ballot, blind
 from fusion.chat import Request
 from fusion.presets import Task
 from fusion.results import Candidate
 from fusion.steps import Ahead
+from fusion.structured.admission import admitted
 
 
 def ahead(task: Task, decision_of: Callable[[Ballot], Request]) -> Ahead | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from fusion.admission import admitted
 from fusion.agreement import agreement
 from fusion.presets import Task
 from fusion.results import Agreement, Candidate
 from fusion.steps import Decision, Plan
+from fusion.structured.admission import admitted
 
 Decide = Callable[[Task, Sequence[Candidate]], Plan]
 

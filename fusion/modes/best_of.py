@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from fusion.admission import admitted
 from fusion.analysing import analysed_before, analysis_asks, read_analysis
 from fusion.ballot import blind
 from fusion.errors import NoValidAnswer
@@ -18,6 +17,7 @@ from fusion.reading_ahead import ahead
 from fusion.results import Assembly, Candidate
 from fusion.settling import settled_or
 from fusion.steps import Ahead, Decision, Plan
+from fusion.structured.admission import admitted
 from fusion.succession import abstained, fallen_back, replaced, unjudged, unopposed
 
 

@@ -13,16 +13,16 @@ from typing import Any, cast
 
 from jsonschema.protocols import Validator
 
-from fusion.admission import admitted, answer_in, unfenced
 from fusion.ballot import blind
 from fusion.chat import Completion, JsonSchema, Message, Request, TextPart
 from fusion.errors import MemberError, NoValidAnswer
-from fusion.field_fusion import Fields, OpenText, fuse_fields, leaves, pointer, with_texts
-from fusion.json_values import NotJson, canonical, checker, follows, read_json, write_json
 from fusion.judging import merge_request
 from fusion.presets import Task
 from fusion.results import Assembly, Candidate, FusedField
 from fusion.steps import AskJudge, Decision, Plan, Reply, Step, ask_judge
+from fusion.structured.admission import admitted, answer_in, unfenced
+from fusion.structured.field_fusion import Fields, OpenText, fuse_fields, leaves, pointer, with_texts
+from fusion.structured.json_schema import NotJson, canonical, checker, follows, read_json, write_json
 from fusion.succession import replaced, unopposed
 
 _TEXT_KEYWORDS = frozenset({"description", "title", "minLength", "maxLength"})

@@ -23,8 +23,8 @@ from fusion.reading_ahead import ahead
 from fusion.results import Analysis, Assembly, Candidate
 from fusion.settling import settled_or
 from fusion.steps import JUDGE_STAGES, Ahead, AskJudge, Decision, Outcome, Plan, ask_judges
+from fusion.structured.tool_vote import calls_tools, vote
 from fusion.succession import fallen_back, replaced, unjudged, unopposed
-from fusion.tool_voting import calls_tools, vote
 from fusion.verbatim.references import Offer
 from fusion.verbatim.restorer import restored
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusion.field_fusion import fuse_fields
-from fusion.json_values import BadSchema, NotJson, canonical, checker, follows, read_json
+from fusion.structured.field_fusion import fuse_fields
+from fusion.structured.json_schema import BadSchema, NotJson, canonical, checker, follows, read_json
 
 DOCUMENTS = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.sampled_from(["a", "b", "c"]),

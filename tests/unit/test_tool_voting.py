@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fusion.chat import Completion, Message, Request, Tool, ToolCall
 from fusion.results import Candidate
-from fusion.tool_voting import vote
+from fusion.structured.tool_vote import vote
 
 TOOL = Tool("weather", None, {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]})
 ASKED = Request((Message("user", "?"),), tools=(TOOL, Tool("time")))

@@ -10,9 +10,9 @@ from statistics import median_low
 import pytest
 
 from fusion.chat import JsonSchema
-from fusion.json_values import checker, follows
 from fusion.results import Fused, Mode
 from fusion.runner import fuse
+from fusion.structured.json_schema import checker, follows
 from tests.panels import Recorder
 from tests.vllm.engines import Engine
 

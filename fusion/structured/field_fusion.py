@@ -22,8 +22,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from fusion.json_values import canonical
 from fusion.results import FusedField, How
+from fusion.structured.json_schema import canonical
 from fusion.text.similarity import SHORT_WORDS, similarity, words
 
 _DEPTH = 64

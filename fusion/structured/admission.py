@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from fusion.chat import Request
 from fusion.errors import InvalidRequest
-from fusion.json_values import BadSchema, NotJson, checker, follows, read_json
 from fusion.results import Candidate, LeftOut
-from fusion.tool_terms import makes_wanted_call, wants_call
+from fusion.structured.json_schema import BadSchema, NotJson, checker, follows, read_json
+from fusion.structured.tool_rules import makes_wanted_call, wants_call
 
 
 def check_schema(request: Request) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fusion.chat import Completion, Request, ToolCall
-from fusion.json_values import BadSchema, NotJson, checker, follows, read_json
+from fusion.structured.json_schema import BadSchema, NotJson, checker, follows, read_json
 
 
 def wants_call(request: Request) -> bool:

@@ -20,7 +20,11 @@ from pydantic_core import SchemaError as PatternError
 from pydantic_core import SchemaValidator, core_schema
 
 MAX_SCHEMA_CHARS = 200_000
+
+
 _VALIDATORS: Any = validators  # typed in part
+
+
 _ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
 
 

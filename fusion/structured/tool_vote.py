@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
 from fusion.chat import Completion, Request, ToolCall
-from fusion.json_values import canonical, read_json
 from fusion.results import Candidate, ToolVote, VotedCall
-from fusion.tool_terms import is_possible, makes_wanted_call, wants_call
+from fusion.structured.json_schema import canonical, read_json
+from fusion.structured.tool_rules import is_possible, makes_wanted_call, wants_call
 
 T = TypeVar("T")
 
