@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from fusion.agreement import most_central
+from fusion.agreement.agreement import most_central
 from fusion.member import MemberProfile
 from fusion.results import Candidate
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 
-from fusion.agreement import agreement
+from fusion.agreement.agreement import agreement
 from fusion.chat import Request
 from fusion.errors import NoQuorum
 from fusion.presets import Task

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from fusion.agreement import agreement
+from fusion.agreement.agreement import agreement
 from fusion.presets import Task
 from fusion.results import Agreement, Candidate
 from fusion.steps import Decision, Plan

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fusion.agreement import agree
+from fusion.agreement.agreement import agree
 from fusion.ballot import blind
 from fusion.judging import rebuttal_request
 from fusion.modes.best_of import pick, verdict_ahead

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusion.agreement import LONG_THRESHOLD, agree, most_central
+from fusion.agreement.agreement import LONG_THRESHOLD, agree, most_central
 from fusion.chat import Completion, ToolCall
 from fusion.results import Candidate
 from fusion.text.similarity import SHORT_WORDS, similarity, words

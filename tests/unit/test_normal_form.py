@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusion.literal_form import code_key, json_key
-from fusion.normal_form import normal_form
+from fusion.agreement.normal_form import code_key, json_key, normal_form
 from fusion.text.similarity import SHORT_WORDS
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusion.agreement import agreement
+from fusion.agreement.agreement import agreement
 from fusion.chat import ToolCall
 from fusion.errors import MemberUnavailable
 from fusion.presets import AgreementPolicy

@@ -12,9 +12,8 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations, pairwise
 
+from fusion.agreement.normal_form import NormalForm, json_key, normal_form
 from fusion.chat import Completion
-from fusion.literal_form import json_key
-from fusion.normal_form import NormalForm, normal_form
 from fusion.presets import AgreementPolicy
 from fusion.results import Agreement, Candidate
 from fusion.text.similarity import similarity, words
