@@ -14,9 +14,9 @@ from ray.llm._internal.serve.core.configs.openai_api_models import TokenizeChatR
 from ray.serve.llm import LLMServer
 
 from deployments.openai_wire import chat_body
-from fusion.askable import without_images
 from fusion.chat import Call
 from fusion.errors import MemberUnavailable
+from fusion.limits.context import without_images
 
 
 async def engine_tokens(server: LLMServer, model_id: str, call: Call, texts: Sequence[str]) -> tuple[int, ...]:

@@ -29,10 +29,10 @@ from deployments.traces.fused_request import Account
 from deployments.traces.settings import TraceSettings
 from deployments.tracing.settings import TracingSettings
 from deployments.voiced import Voiced, VoicedTokenizer
-from fusion.askable import unable
 from fusion.chat import Call, Completion
 from fusion.errors import EmptyCompletion, LimitReached, MemberTimeout
-from fusion.experience import Experience
+from fusion.limits.call_stats import Experience
+from fusion.limits.context import unable
 from fusion.member import Emit, Member
 from fusion.presets import Policy, Pool, Preset, Task
 from fusion.pricing import cost_usd

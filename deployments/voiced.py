@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fusion.askable import unable
 from fusion.chat import Call, Completion
+from fusion.limits.context import unable
 from fusion.member import Emit, Member, MemberProfile, TokenCounter
 
 

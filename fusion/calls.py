@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fusion.ballot import Ballot
-from fusion.budget import Budget
 from fusion.chat import Call, Completion
 from fusion.errors import (
     ContextExceeded,
@@ -20,9 +19,10 @@ from fusion.errors import (
     unexpected,
     whereabouts,
 )
-from fusion.experience import Experience
-from fusion.fitting import Fitting
 from fusion.ledger import Ledger
+from fusion.limits.budget import Budget
+from fusion.limits.call_stats import Experience
+from fusion.limits.fitting import Fitting
 from fusion.member import Emit, Member
 from fusion.presets import Pool
 from fusion.pricing import cost_usd

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
 
-from fusion.askable import without_images
 from fusion.calls import Calls, cancelled_itself
 from fusion.chat import Call, Completion, Delta
 from fusion.errors import JudgeInterrupted, MemberError, MemberTimeout
+from fusion.limits.context import without_images
 from fusion.presets import Task
 from fusion.progress import JudgeAsked, JudgeEnded, Observer, Watcher, tell
 from fusion.steps import JUDGE_STAGES, AskJudge, AskJudges, Outcome

@@ -8,16 +8,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from fusion.askable import askable
 from fusion.ballot import Ballot
-from fusion.budget import Budget, within_budget
 from fusion.calls import Calls, event_of, outcome_event
 from fusion.chat import Call, Completion, Delta, Request, ToolCallDelta
-from fusion.counting import counted
-from fusion.deadline import skips_for
 from fusion.errors import JudgeInterrupted, MemberError
-from fusion.experience import Experience
 from fusion.judge_calls import JudgeCalls
+from fusion.limits.budget import Budget, within_budget
+from fusion.limits.call_stats import Experience
+from fusion.limits.context import askable, counted
+from fusion.limits.deadline import skips_for
 from fusion.member import Emit
 from fusion.modes import MODES
 from fusion.plan import told_of_broken_terms

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fusion.experience import Experience
+from fusion.limits.call_stats import Experience
 from fusion.presets import Preset
 from fusion.results import Saved
 from fusion.round import Round

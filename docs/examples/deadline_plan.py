@@ -3,7 +3,7 @@
 import asyncio
 
 from fusion import MemberProfile, Message, Policy, Pool, Preset, Request, Task, fuse
-from fusion.experience import Experience
+from fusion.limits.call_stats import Experience
 from fusion.testing import Answer, ScriptedMember
 
 

@@ -13,13 +13,11 @@ from hypothesis import strategies as st
 
 from deployments.chat_response import error_body, fusion_body, status_of
 from deployments.voiced import Voiced, VoicedTokenizer
-from fusion.askable import askable, unable
 from fusion.chat import Call, ImagePart, Message, Request, Sampling, TextPart, Tool, ToolCall
-from fusion.counting import PATIENCE_S
 from fusion.errors import ContextExceeded, MemberError, MemberRejected, MemberUnavailable, NoQuorum, TakesNoImages
+from fusion.limits.context import PATIENCE_S, askable, size_bytes, unable
 from fusion.member import MemberProfile
 from fusion.presets import Pool, Task
-from fusion.prompt_size import size_bytes
 from fusion.results import Fused, Mode
 from fusion.runner import fuse
 from fusion.testing import Answer, Fail, ScriptedMember

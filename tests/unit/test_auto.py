@@ -8,7 +8,7 @@ import pytest
 
 from fusion.chat import Completion
 from fusion.errors import MemberUnavailable, NoQuorum
-from fusion.experience import Experience
+from fusion.limits.call_stats import Experience
 from fusion.modes.auto import cheapest
 from fusion.presets import AgreementPolicy
 from fusion.pricing import Price

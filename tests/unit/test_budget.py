@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from deployments.chat_response import error_body, fusion_body, status_of
 from fusion.ballot import blind
-from fusion.budget import MAX_OUTPUT_TOKENS, Budget, planned_cost_usd, tokens_at_most, within_budget
 from fusion.chat import Call, Completion, ImagePart, Message, Request, Sampling, TextPart, Usage
 from fusion.errors import (
     BudgetTooSmall,
@@ -24,6 +23,7 @@ from fusion.errors import (
     PriceUnknown,
 )
 from fusion.judging import REFERRING, merge_request
+from fusion.limits.budget import MAX_OUTPUT_TOKENS, Budget, planned_cost_usd, tokens_at_most, within_budget
 from fusion.member import Emit
 from fusion.presets import Criterion, Task
 from fusion.pricing import Price

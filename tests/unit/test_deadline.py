@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from fusion.deadline import skips_for
-from fusion.experience import Experience
+from fusion.limits.call_stats import Experience
+from fusion.limits.deadline import skips_for
 from fusion.presets import DecisionMode, Skip
 from fusion.results import Fused, Mode
 from fusion.runner import fuse

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from deployments.chat_response import fusion_body
 from fusion.ballot import blind
-from fusion.budget import MAX_OUTPUT_TOKENS, Budget
 from fusion.chat import Call, Completion, ImagePart, JsonSchema, Message, Request, Sampling, TextPart, ToolCall
 from fusion.errors import MemberUnavailable
-from fusion.fitting import LEAST_TOKENS, shown_answers, with_answers
 from fusion.judging import analysis_messages, merge_request, rebuttal_request, turned, verdict_request
+from fusion.limits.budget import MAX_OUTPUT_TOKENS, Budget
+from fusion.limits.context import ANSWER_SHARE, most_tokens, text_bytes
+from fusion.limits.fitting import LEAST_TOKENS, shown_answers, with_answers
 from fusion.member import MemberProfile
 from fusion.pricing import Price
-from fusion.prompt_size import ANSWER_SHARE, most_tokens, text_bytes
 from fusion.results import Fused, Mode
 from fusion.runner import fuse
 from fusion.testing import Answer, Reply, ScriptedMember

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusion.experience import Experience
-from fusion.latencies import MAX_AGE_S, MIN_SAMPLES, WINDOW, Latencies
+from fusion.limits.call_stats import MAX_AGE_S, MIN_SAMPLES, WINDOW, Experience, Latencies
 
 NOW = 5000.0
 

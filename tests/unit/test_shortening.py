@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusion.shortening import fair_level, shortened
+from fusion.limits.fitting import fair_level, shortened
 from fusion.text.sanitize import MARK, quoted
 
 SIZES = st.lists(st.integers(0, 5000), max_size=8)

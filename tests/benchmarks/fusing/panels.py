@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fusion.chat import Message, Request, Sampling
-from fusion.experience import Experience
+from fusion.limits.call_stats import Experience
 from fusion.member import Member, MemberProfile
 from fusion.presets import AgreementPolicy, Policy, Pool, Preset, Task
 from fusion.results import Fused, Mode

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fusion.chat import Delta, Usage
-from fusion.experience import Experience
+from fusion.limits.call_stats import Experience
 from fusion.member import Member
 from fusion.presets import AgreementPolicy, Policy
 from fusion.progress import CandidateEnded, Progress

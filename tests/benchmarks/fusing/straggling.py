@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from statistics import median
 
-from fusion.experience import Experience
+from fusion.limits.call_stats import Experience
 from fusion.member import MemberProfile
 from fusion.presets import Policy
 from fusion.testing import Answer, ScriptedMember

@@ -19,26 +19,34 @@ from fusion.ballot import Ballot, blind
 from fusion.chat import Call, Completion, Request
 from fusion.errors import BudgetTooSmall, MalformedReply, MemberError, MemberTimeout, PriceUnknown
 from fusion.judging import REFERRING, merge_request, rebuttal_request, verdict_request
+from fusion.limits.context import ANSWER_SHARE, answer_tokens
 from fusion.member import MemberProfile
 from fusion.presets import Task
 from fusion.pricing import Price
-from fusion.prompt_size import ANSWER_SHARE, answer_tokens
 from fusion.results import Budgeted, Candidate
 from fusion.verbatim.references import MAX_BLOCKS
 
 MAX_OUTPUT_TOKENS = 4096
 """How long an answer may be that neither the client nor the member's configuration bounds, at most."""
 
+
 IMAGE_TOKENS = 3000
 """What an image is taken to be, in tokens."""
 
+
 _MESSAGE_TOKENS = 8
+
+
 _RETOLD = 1.5
 """How many tokens of one model's a token of another's may be, at the high end."""
 
+
 _BLOCK_TOKENS = 8
 """Of a candidate as long as it may be, one block is taken to have so many tokens at least."""
+
+
 _REFERENCE_TOKENS = 14
+
 
 _LETTERS = re.compile(r"[A-Za-z]+")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fusion.experience import Experience
+from fusion.limits.call_stats import Experience
 from fusion.presets import SKIPS, Preset, Skip
 from fusion.steps import JUDGE_STAGES
 

@@ -1,22 +1,16 @@
-"""Who can take a request at all: its images, and its length.
-
-It is found out before anyone is asked. A member that cannot is left out of the panel, as if it were not in it, and is
-reported. Whether a window holds a prompt needs no counting in most cases, for a token is a byte at least; where that
-does not settle it, the tokens are counted by the member's own tokenizer. Where there is none they are estimated at the
-low end, so that nobody is left out that might have answered; but at the high end for a backend that would cut the
-prompt without a word.
-"""
+"""Which members can take a request: whether their model takes images, and whether the prompt fits into its context."""
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from fusion.chat import Message, Request, TextPart
+from fusion.chat import Call, Message, Request, TextPart
 from fusion.errors import ContextExceeded, MemberError, MemberRejected, TakesNoImages
 from fusion.member import MemberProfile
-from fusion.presets import Task
-from fusion.prompt_size import answer_tokens, fewest_tokens, heard_bytes, most_tokens, size_bytes
+from fusion.presets import Pool, Task
 from fusion.results import Candidate
 
 UNSEEN = "[An image is here that you cannot see.]"
@@ -121,3 +115,95 @@ def _refusal(errors: Sequence[MemberError], left: int, needed: int) -> MemberRej
     if all(isinstance(error, ContextExceeded) for error in errors):
         return ContextExceeded(f"{who} can take a prompt of this length ({why})")
     return MemberRejected(f"{who} can take the request ({why})")
+
+
+PATIENCE_S = 5.0
+"""How long a tokenizer may take. One that takes longer counts as none."""
+
+
+async def counted(task: Task, pool: Pool, left_s: float) -> Mapping[str, int]:
+    """The prompt's tokens for every member of the panel of whom it is in doubt whether its context holds them. Nobody
+    is asked in most cases."""
+    if not pool.tokenizers:
+        return {}
+    request = heard_by_panel(task)
+    size = size_bytes(request)
+    doubtful = [
+        member
+        for member in task.preset.panel
+        if member in pool.tokenizers and in_doubt(task.profiles[member], request, size)
+    ]
+    if not doubtful:
+        return {}
+    calls = [Call(member, request, left_s) for member in doubtful]
+    found = await asyncio.gather(*(tokens_of(pool, call) for call in calls))
+    return {member: tokens[0] for member, tokens in zip(doubtful, found, strict=True) if tokens}
+
+
+async def tokens_of(pool: Pool, call: Call, texts: Sequence[str] = ()) -> Sequence[int] | None:
+    """The tokens of a call's prompt, then of each text, by the tokenizer of its member, which has one; None when that
+    does not say."""
+    try:
+        async with asyncio.timeout(min(call.timeout_s, PATIENCE_S)):
+            return await pool.tokenizers[call.member].count(call, texts)
+    except (MemberError, TimeoutError):
+        return None
+
+
+MOST_BYTES_A_TOKEN = 5
+
+
+FEWEST_BYTES_A_TOKEN = 3
+"""Hardly any text of some length has longer or shorter tokens on average: English prose has about 4.5 bytes a token,
+code and Chinese have about 3."""
+
+
+ANSWER_SHARE = 0.25
+"""The share of a context that is kept for an answer whose length nobody bounds."""
+
+
+_TEMPLATE_BYTES = 256
+
+
+_MESSAGE_BYTES = 32
+
+
+def size_bytes(request: Request) -> int:
+    """The bytes of everything that a model is shown of a request, with what a chat template adds, at the high end;
+    images have none.
+
+    A token is a byte at least, so a prompt has no more tokens than this.
+    """
+    size = _TEMPLATE_BYTES + _MESSAGE_BYTES * len(request.messages)
+    for message in request.messages:
+        size += text_bytes(message.text)
+        for call in message.tool_calls:
+            size += text_bytes(call.name) + text_bytes(call.arguments)
+    for tool in request.tools:
+        size += _MESSAGE_BYTES + text_bytes(json.dumps([tool.name, tool.description, tool.parameters], default=str))
+    return size
+
+
+def text_bytes(text: str) -> int:
+    """A text's length in UTF-8, which costs nothing where it is all ASCII."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+
+
+def heard_bytes(profile: MemberProfile, size: int) -> int:
+    """The bytes of a request as a member answers it: with its own system prompt."""
+    return size + text_bytes(profile.system or "")
+
+
+def answer_tokens(profile: MemberProfile, request: Request) -> int:
+    """How long a member's answer may be, 0 where nobody says."""
+    return request.sampling.max_tokens or profile.sampling.max_tokens or 0
+
+
+def fewest_tokens(size: int) -> int:
+    """How few tokens so many bytes may be: an estimate, for models whose tokenizer is not at hand."""
+    return size // MOST_BYTES_A_TOKEN
+
+
+def most_tokens(size: int) -> int:
+    """How many tokens so many bytes may be, in the same way."""
+    return -(-size // FEWEST_BYTES_A_TOKEN)
