@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from fusion.ballot import blind
 from fusion.chat import Completion
-from fusion.judgement import judged
+from fusion.judging.judge import judged
 from fusion.presets import Task
 from fusion.results import Candidate, NoHarm
 from fusion.steps import Decision, Reply, Step, told

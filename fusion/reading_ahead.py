@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from fusion.analysing import analysis_request
 from fusion.ballot import Ballot, blind
 from fusion.chat import Request
+from fusion.judging.analysis import analysis_request
 from fusion.presets import Task
 from fusion.results import Candidate
 from fusion.steps import Ahead

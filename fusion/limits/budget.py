@@ -14,11 +14,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from fusion.analysing import analysis_request
 from fusion.ballot import Ballot, blind
 from fusion.chat import Call, Completion, Request
 from fusion.errors import BudgetTooSmall, MalformedReply, MemberError, MemberTimeout, PriceUnknown
-from fusion.judging import REFERRING, merge_request, rebuttal_request, verdict_request
+from fusion.judging.analysis import analysis_request
+from fusion.judging.prompts import REFERRING, merge_request, rebuttal_request, verdict_request
 from fusion.limits.context import ANSWER_SHARE, answer_tokens
 from fusion.member import MemberProfile
 from fusion.presets import Task

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from fusion.analysing import analysed_before, analysis_asks, read_analysis
 from fusion.ballot import blind
 from fusion.errors import NoValidAnswer
 from fusion.fallback import most_trusted
-from fusion.judgement import judged
-from fusion.judging import verdict_request
+from fusion.judging.analysis import analysed_before, analysis_asks, read_analysis
+from fusion.judging.judge import judged
+from fusion.judging.prompts import verdict_request
 from fusion.plan import convene
 from fusion.presets import Task
 from fusion.reading_ahead import ahead

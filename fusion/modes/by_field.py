@@ -16,7 +16,7 @@ from jsonschema.protocols import Validator
 from fusion.ballot import blind
 from fusion.chat import Completion, JsonSchema, Message, Request, TextPart
 from fusion.errors import MemberError, NoValidAnswer
-from fusion.judging import merge_request
+from fusion.judging.prompts import merge_request
 from fusion.presets import Task
 from fusion.results import Assembly, Candidate, FusedField
 from fusion.steps import AskJudge, Decision, Plan, Reply, Step, ask_judge

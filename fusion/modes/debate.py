@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from fusion.agreement.agreement import agree
 from fusion.ballot import blind
-from fusion.judging import rebuttal_request
+from fusion.judging.prompts import rebuttal_request
 from fusion.modes.best_of import pick, verdict_ahead
 from fusion.modes.merge import drafts_ahead, write
 from fusion.plan import convene, settled_by_agreement

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from fusion.analysing import analysed_before, analysis_asks, noted, read_analysis
 from fusion.ballot import Ballot, blind
 from fusion.chat import Request
 from fusion.errors import EmptyCompletion, JudgeInterrupted, MemberError
 from fusion.fallback import most_trusted
-from fusion.judgement import judged
-from fusion.judging import blocks_offered, merge_request
+from fusion.judging.analysis import analysed_before, analysis_asks, noted, read_analysis
+from fusion.judging.judge import judged
+from fusion.judging.prompts import blocks_offered, merge_request
 from fusion.modes.by_field import write_json_answer
 from fusion.no_harm import checked, no_harm
 from fusion.plan import convene

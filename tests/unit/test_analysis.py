@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusion.analysing import analysis_request, noted, read_analysis
 from fusion.ballot import blind
 from fusion.chat import Call, Completion, Delta
 from fusion.errors import MemberTimeout, MemberUnavailable
+from fusion.judging.analysis import analysis_request, noted, read_analysis
 from fusion.member import Emit
 from fusion.results import Analysis, Contradiction, Fused, Mode, Point
 from fusion.testing import Answer, Fail, ScriptedMember

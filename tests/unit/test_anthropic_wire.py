@@ -25,7 +25,7 @@ from fusion.chat import (
     Usage,
 )
 from fusion.errors import MalformedReply, MemberError, MemberOverloaded, MemberRejected
-from fusion.verdict import verdict_schema
+from fusion.judging.verdict import verdict_schema
 from tests.unit.test_openai_wire import error_in
 from tests.unit.wire_cases import CONVERSATION, JSON, PNG, SCHEMA, TIME, WEATHER, call_of, mutated, sampled, shaped
 from tests.unit.wire_shapes import added_up, bodies, cases, completion, documents, read, stream_bytes

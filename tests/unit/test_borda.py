@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusion.borda import Ballot, borda
+from fusion.judging.ranking import CandidateScores, borda
 
 NAMES = ("ada", "bob", "cyd", "dot")
 SCORES = st.none() | st.integers(0, 10).map(float)
@@ -17,14 +17,14 @@ BALLOTS = st.lists(
 
 @given(BALLOTS, st.permutations(NAMES))
 def test_neither_the_order_of_candidates_nor_that_of_ballots_matters(
-    ballots: list[tuple[Ballot, float]], names: list[str]
+    ballots: list[tuple[CandidateScores, float]], names: list[str]
 ) -> None:
     shuffled = [({name: ballot[name] for name in names}, weight) for ballot, weight in reversed(ballots)]
     assert borda(shuffled) == pytest.approx(borda(ballots))
 
 
 @given(BALLOTS)
-def test_every_pair_shares_out_one_point_a_ballot(ballots: list[tuple[Ballot, float]]) -> None:
+def test_every_pair_shares_out_one_point_a_ballot(ballots: list[tuple[CandidateScores, float]]) -> None:
     pairs = len(NAMES) * (len(NAMES) - 1) / 2
     assert sum(borda(ballots).values()) == pytest.approx(pairs * sum(weight for _, weight in ballots))
 
@@ -39,7 +39,7 @@ def test_whom_all_put_first_is_first(rankings: list[list[int]], favourite: str) 
 
 @given(BALLOTS, st.sampled_from(NAMES))
 def test_one_attacker_among_judges_who_agree_does_not_turn_the_result(
-    ballots: list[tuple[Ballot, float]], favourite: str
+    ballots: list[tuple[CandidateScores, float]], favourite: str
 ) -> None:
     """As many honest judges as candidates are enough, whatever one of them does."""
     honest = [({name: 9.0 if name == favourite else 1.0 for name in NAMES}, 1.0) for _ in NAMES]
@@ -48,8 +48,8 @@ def test_one_attacker_among_judges_who_agree_does_not_turn_the_result(
 
 
 @given(BALLOTS)
-def test_how_high_a_judge_scores_does_not_matter(ballots: list[tuple[Ballot, float]]) -> None:
-    def squeezed(ballot: Ballot) -> Ballot:
+def test_how_high_a_judge_scores_does_not_matter(ballots: list[tuple[CandidateScores, float]]) -> None:
+    def squeezed(ballot: CandidateScores) -> CandidateScores:
         return {name: None if score is None else score / 100 for name, score in ballot.items()}
 
     assert borda([(squeezed(ballot), weight) for ballot, weight in ballots]) == pytest.approx(borda(ballots))

@@ -22,7 +22,7 @@ from fusion.errors import (
     MemberUnavailable,
     PriceUnknown,
 )
-from fusion.judging import REFERRING, merge_request
+from fusion.judging.prompts import REFERRING, merge_request
 from fusion.limits.budget import MAX_OUTPUT_TOKENS, Budget, planned_cost_usd, tokens_at_most, within_budget
 from fusion.member import Emit
 from fusion.presets import Criterion, Task

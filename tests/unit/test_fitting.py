@@ -15,7 +15,8 @@ from deployments.chat_response import fusion_body
 from fusion.ballot import blind
 from fusion.chat import Call, Completion, ImagePart, JsonSchema, Message, Request, Sampling, TextPart, ToolCall
 from fusion.errors import MemberUnavailable
-from fusion.judging import analysis_messages, merge_request, rebuttal_request, turned, verdict_request
+from fusion.judging.prompts import analysis_messages, merge_request, rebuttal_request, verdict_request
+from fusion.judging.ranking import turned
 from fusion.limits.budget import MAX_OUTPUT_TOKENS, Budget
 from fusion.limits.context import ANSWER_SHARE, most_tokens, text_bytes
 from fusion.limits.fitting import LEAST_TOKENS, shown_answers, with_answers

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from fusion.ballot import Ballot, blind
 from fusion.chat import Call, Completion, Message, Request, ToolCall
 from fusion.errors import InvalidVerdict
-from fusion.judging import merge_request, read_verdict, rebuttal_request, turned, verdict_request
+from fusion.judging.prompts import merge_request, read_verdict, rebuttal_request, verdict_request
+from fusion.judging.ranking import turned
+from fusion.judging.verdict import parse_verdict
 from fusion.results import Candidate
 from fusion.testing import Answer, Reply, ScriptedMember
 from fusion.text.sanitize import (
@@ -29,7 +31,6 @@ from fusion.text.sanitize import (
     quoted,
     suspicions,
 )
-from fusion.verdict import parse_verdict
 from tests.panels import answered, fused, shown_answers
 
 ATTACKS = json.loads((Path(__file__).parents[1] / "injections.json").read_text())

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from fusion.ballot import MAX_CANDIDATES, Ballot, blind
 from fusion.chat import Call, Completion, ImagePart, JsonSchema, Message, Request, Sampling, TextPart, Tool, ToolCall
 from fusion.errors import InvalidVerdict
-from fusion.judging import merge_request, of_both_orders, read_verdict, rebuttal_request, verdict_request
+from fusion.judging.prompts import merge_request, read_verdict, rebuttal_request, verdict_request
+from fusion.judging.ranking import of_both_orders
 from fusion.results import Candidate, Verdict
 from fusion.text.sanitize import disarmed, quoted
 from tests.panels import QUESTION, answered, shown_answers

@@ -9,12 +9,12 @@ import pytest
 
 from fusion.chat import Call
 from fusion.errors import MemberUnavailable
-from fusion.kinship import family_of, kin
+from fusion.judging.kinship import family_of, kin
+from fusion.judging.verdict import parse_verdict, verdict_schema
 from fusion.member import MemberProfile
 from fusion.presets import Criterion, weighted
 from fusion.results import Kin
 from fusion.testing import Answer, Fail, Hang, Reply, ScriptedMember
-from fusion.verdict import parse_verdict, verdict_schema
 from tests.panels import favouring, fused, shown_answers
 
 

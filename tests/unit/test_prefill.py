@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fusion.ballot import blind
 from fusion.chat import Call, ImagePart, JsonSchema, Message, Request, TextPart, Usage
 from fusion.errors import MemberOverloaded
-from fusion.judging import merge_request, verdict_request
+from fusion.judging.prompts import merge_request, verdict_request
 from fusion.prefill import prefix_of
 from fusion.presets import AgreementPolicy, Criterion, Pool
 from fusion.pricing import Price

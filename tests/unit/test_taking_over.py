@@ -12,7 +12,7 @@ import pytest
 from fusion.ballot import blind
 from fusion.chat import Call, Completion, Delta
 from fusion.errors import JudgeInterrupted
-from fusion.judging import merge_request
+from fusion.judging.prompts import merge_request
 from fusion.member import Emit
 from fusion.modes.merge import drafts_ahead
 from fusion.prefill import prefix_of

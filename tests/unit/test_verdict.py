@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fusion.errors import InvalidVerdict
-from fusion.verdict import MAX_REASON_CHARS, parse_verdict, verdict_schema
+from fusion.judging.verdict import MAX_REASON_CHARS, parse_verdict, verdict_schema
 
 AB = ("A", "B")
 ABC = ("A", "B", "C")

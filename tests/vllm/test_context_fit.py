@@ -12,7 +12,7 @@ from deployments.voiced import Voiced, VoicedTokenizer
 from fusion.ballot import blind
 from fusion.chat import Call, Message, Request, Sampling, Tool
 from fusion.errors import ContextExceeded
-from fusion.judging import verdict_request
+from fusion.judging.prompts import verdict_request
 from fusion.member import Member, MemberProfile
 from fusion.presets import AgreementPolicy, Policy, Pool, Preset, Task
 from fusion.results import Mode

@@ -18,7 +18,8 @@ from transformers import AutoTokenizer
 from cluster.smollm2 import default_cache_dir, prepare
 from fusion.ballot import Ballot, blind
 from fusion.chat import Call, Completion, Message, Request
-from fusion.judging import merge_request, read_verdict, rebuttal_request, turned, verdict_request
+from fusion.judging.prompts import merge_request, read_verdict, rebuttal_request, verdict_request
+from fusion.judging.ranking import turned
 from fusion.results import Candidate
 from tests.vllm.engines import Engine
 

@@ -10,9 +10,9 @@ import pytest
 
 from fusion.ballot import blind
 from fusion.chat import Call, Completion, JsonSchema, Message, Request, Sampling
-from fusion.judging import read_verdict, verdict_request
+from fusion.judging.prompts import read_verdict, verdict_request
+from fusion.judging.verdict import MAX_REASON_CHARS, MAX_SCORE, verdict_schema
 from fusion.results import Candidate
-from fusion.verdict import MAX_REASON_CHARS, MAX_SCORE, verdict_schema
 from tests.vllm.engines import Engine, call
 
 _LABELS = ("A", "B", "C")

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from fusion.ballot import Ballot
 from fusion.errors import InvalidVerdict, MemberError
-from fusion.judging import read_verdict, turned, verdict_request
-from fusion.jury import of_jury, of_orders
-from fusion.kinship import kin
+from fusion.judging.kinship import kin
+from fusion.judging.prompts import read_verdict, verdict_request
+from fusion.judging.ranking import of_jury, of_orders, turned
 from fusion.member import MemberProfile
 from fusion.presets import Task, shares_of
 from fusion.results import Verdict

@@ -13,12 +13,22 @@ from fusion.errors import InvalidVerdict
 from fusion.presets import Criterion, weighted
 
 MAX_SCORE = 10
+
+
 MAX_REASON_CHARS = 200
+
+
 _MAX_TEXT_CHARS = 20_000
+
+
 _MAX_BRACES = 256
 
+
 _NUMBER = re.compile(r"(-?\d{1,9}(?:\.\d{1,9})?)(?:\s{0,4}/\s{0,4}10)?")
+
+
 _OPENING = re.compile(r"\s*(?:```\w*\s*)?(?=\{)")
+
 
 Scores = dict[str, float]
 

@@ -8,16 +8,16 @@ not orders.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from fusion.ballot import Ballot, answer_text, fenced, message_text
 from fusion.chat import Message, Request, Sampling, TextPart
+from fusion.judging.verdict import parse_verdict, verdict_schema
 from fusion.presets import Criterion
 from fusion.results import Candidate, Verdict
 from fusion.text.sanitize import MARK, disarmed, quoted
 from fusion.verbatim.references import Draft, Offer, offered
-from fusion.verdict import parse_verdict, verdict_schema
 
 _VERDICT_MAX_TOKENS = 768
 
@@ -82,11 +82,6 @@ _ANALYSE = (
 ) + _UNTRUSTED
 
 
-def turned(ballot: Ballot) -> Ballot:
-    """The same candidates in the opposite order, so that each has another label and another place."""
-    return replace(ballot, candidates=tuple(reversed(ballot.candidates)))
-
-
 def verdict_request(request: Request, ballot: Ballot, rubric: Sequence[Criterion] = ()) -> Request:
     """Asks a judge model for a verdict on the ballot, at temperature 0 and held to the verdict's JSON schema; with a
     rubric by each of its criteria."""
@@ -121,27 +116,6 @@ def read_verdict(
     best = max(score for score in scores.values() if score is not None)
     winner = next(member for member in trust if scores.get(member) == best)
     return Verdict(judge, winner, scores, ruling.reason, order, ballot.seed, criteria=criteria)
-
-
-def of_both_orders(first: Verdict, second: Verdict, trust: Sequence[str]) -> Verdict:
-    """One verdict of two that were given in opposite orders.
-
-    Judge models favour positions: GPT-4 kept its verdict under a swap in 65% of pairs (arXiv 2306.05685). So two orders
-    that disagree on the winner are a tie. The sums of the scores settle it, then the order of trust.
-    """
-    given = first.scores
-    scores = {member: mean([score, second.scores.get(member)]) for member, score in given.items()}
-    criteria = {
-        member: mean_by_criterion([scored, second.criteria.get(member, {})])
-        for member, scored in first.criteria.items()
-    }
-    first = replace(first, scores=scores, criteria=criteria, agreed=first.winner == second.winner)
-    if first.agreed:
-        return first
-    sums = {member: (score or 0) + (second.scores.get(member) or 0) for member, score in given.items()}
-    leading = [member for member in trust if sums.get(member) == max(sums.values())]
-    by = "scores" if len(leading) == 1 else "trust"
-    return replace(first, winner=leading[0], tie_broken_by=by)
 
 
 def analysis_messages(request: Request, ballot: Ballot) -> tuple[Message, ...]:
@@ -183,18 +157,6 @@ def rebuttal_request(request: Request, own: Candidate, ballot: Ballot) -> Reques
     return replace(
         request, messages=(*request.messages, Message("assistant", answer_text(own)), Message("user", rebuttal))
     )
-
-
-def mean(scores: Sequence[float | None]) -> float | None:
-    """Of those that are there; None when none is."""
-    known = [score for score in scores if score is not None]
-    return sum(known) / len(known) if known else None
-
-
-def mean_by_criterion(given: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
-    """The same for each criterion."""
-    names = dict.fromkeys(name for scores in given for name in scores)
-    return {name: mean([scores.get(name) for scores in given]) for name in names}
 
 
 def _led_by(instructions: str, messages: tuple[Message, ...]) -> tuple[Message, ...]:

@@ -8,18 +8,25 @@ from typing import Any, cast
 from fusion.ballot import Ballot
 from fusion.chat import JsonSchema, Request, Sampling
 from fusion.errors import MemberError
-from fusion.judging import analysis_messages
+from fusion.judging.prompts import analysis_messages
+from fusion.judging.verdict import closed, objects
 from fusion.presets import Task
 from fusion.results import Analysis, Contradiction, Point
 from fusion.steps import AskJudge, Outcome, Reply, Step, ask_judges
-from fusion.verdict import closed, objects
 
 STAGE = "analysis"
+
+
 SHARE = 0.5
 """The share of the time that is left which an analysis has at most."""
 
+
 _MAX_ITEMS = 3
+
+
 _MAX_CHARS = 160
+
+
 _MAX_TOKENS = 1536
 
 
