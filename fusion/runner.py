@@ -19,7 +19,7 @@ from fusion.limits.context import askable, counted
 from fusion.limits.deadline import skips_for
 from fusion.member import Emit
 from fusion.modes import MODES
-from fusion.plan import told_of_broken_terms
+from fusion.modes.outcomes import told_of_broken_terms
 from fusion.prefill import Prefill
 from fusion.presets import SKIPS, Pool, Task
 from fusion.progress import (

@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 from fusion.member import MemberProfile
 from fusion.modes.best_of import pick, verdict_ahead
 from fusion.modes.merge import drafts_ahead, write
-from fusion.plan import convene, settled_by_agreement
+from fusion.modes.panel import convene, settled_by_agreement, settled_or
 from fusion.presets import Task
-from fusion.settling import settled_or
 from fusion.steps import Opening, Plan
 
 SAMPLES = 2

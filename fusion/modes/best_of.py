@@ -7,18 +7,15 @@ from dataclasses import replace
 
 from fusion.ballot import blind
 from fusion.errors import NoValidAnswer
-from fusion.fallback import most_trusted
 from fusion.judging.analysis import analysed_before, analysis_asks, read_analysis
 from fusion.judging.judge import judged
 from fusion.judging.prompts import verdict_request
-from fusion.plan import convene
+from fusion.modes.outcomes import abstained, fallen_back, most_trusted, replaced, unjudged, unopposed
+from fusion.modes.panel import ahead, convene, settled_or
 from fusion.presets import Task
-from fusion.reading_ahead import ahead
 from fusion.results import Assembly, Candidate
-from fusion.settling import settled_or
 from fusion.steps import Ahead, Decision, Plan
 from fusion.structured.admission import admitted
-from fusion.succession import abstained, fallen_back, replaced, unjudged, unopposed
 
 
 def best_of(task: Task) -> Plan:

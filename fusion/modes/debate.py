@@ -14,9 +14,8 @@ from fusion.ballot import blind
 from fusion.judging.prompts import rebuttal_request
 from fusion.modes.best_of import pick, verdict_ahead
 from fusion.modes.merge import drafts_ahead, write
-from fusion.plan import convene, settled_by_agreement
+from fusion.modes.panel import agreed, convene, settled_by_agreement, settled_or
 from fusion.presets import Task
-from fusion.settling import agreed, settled_or
 from fusion.steps import Convene, Plan, RoundResult
 
 

@@ -11,20 +11,17 @@ from dataclasses import replace
 from fusion.ballot import Ballot, blind
 from fusion.chat import Request
 from fusion.errors import EmptyCompletion, JudgeInterrupted, MemberError
-from fusion.fallback import most_trusted
 from fusion.judging.analysis import analysed_before, analysis_asks, noted, read_analysis
 from fusion.judging.judge import judged
 from fusion.judging.prompts import blocks_offered, merge_request
-from fusion.modes.by_field import write_json_answer
-from fusion.no_harm import checked, no_harm
-from fusion.plan import convene
+from fusion.modes.merge_check import checked, no_harm
+from fusion.modes.merge_json import write_json_answer
+from fusion.modes.outcomes import fallen_back, most_trusted, replaced, unjudged, unopposed
+from fusion.modes.panel import ahead, convene, settled_or
 from fusion.presets import Task
-from fusion.reading_ahead import ahead
 from fusion.results import Analysis, Assembly, Candidate
-from fusion.settling import settled_or
 from fusion.steps import JUDGE_STAGES, Ahead, AskJudge, Decision, Outcome, Plan, ask_judges
 from fusion.structured.tool_vote import calls_tools, vote
-from fusion.succession import fallen_back, replaced, unjudged, unopposed
 from fusion.verbatim.references import Offer
 from fusion.verbatim.restorer import restored
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fusion.fallback import most_trusted
+from fusion.modes.outcomes import most_trusted
 from tests.panels import answered, profile
 
 ALONE = {name: profile(name) for name in ("ada", "bob", "cyd", "dot")}

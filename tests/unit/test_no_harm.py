@@ -11,7 +11,7 @@ import pytest
 from fusion.chat import Call, Completion
 from fusion.errors import MemberUnavailable
 from fusion.member import Emit
-from fusion.no_harm import MERGED
+from fusion.modes.merge_check import MERGED
 from fusion.results import Fused
 from fusion.testing import Answer, Fail, ScriptedMember
 from tests.panels import Recorder, fused, shown_answers

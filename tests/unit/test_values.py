@@ -11,11 +11,11 @@ import pytest
 
 import fusion.chat
 import fusion.member
-import fusion.plan
 import fusion.presets
 import fusion.pricing
 import fusion.progress
 import fusion.round
+import fusion.steps
 from fusion.chat import (
     Call,
     Completion,
@@ -93,7 +93,7 @@ STATEFUL = {"Round"}
 
 @pytest.mark.parametrize(
     "module",
-    [fusion.cost, fusion.member, fusion.plan, fusion.presets, fusion.progress, fusion.round, fusion.chat],
+    [fusion.cost, fusion.member, fusion.steps, fusion.presets, fusion.progress, fusion.round, fusion.chat],
     ids=lambda module: module.__name__,
 )
 def test_every_value_is_frozen_and_has_slots(module: Any) -> None:

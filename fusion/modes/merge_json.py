@@ -17,13 +17,13 @@ from fusion.ballot import blind
 from fusion.chat import Completion, JsonSchema, Message, Request, TextPart
 from fusion.errors import MemberError, NoValidAnswer
 from fusion.judging.prompts import merge_request
+from fusion.modes.outcomes import replaced, unopposed
 from fusion.presets import Task
 from fusion.results import Assembly, Candidate, FusedField
 from fusion.steps import AskJudge, Decision, Plan, Reply, Step, ask_judge
 from fusion.structured.admission import admitted, answer_in, unfenced
 from fusion.structured.field_fusion import Fields, OpenText, fuse_fields, leaves, pointer, with_texts
 from fusion.structured.json_schema import NotJson, canonical, checker, follows, read_json, write_json
-from fusion.succession import replaced, unopposed
 
 _TEXT_KEYWORDS = frozenset({"description", "title", "minLength", "maxLength"})
 
@@ -62,6 +62,8 @@ def write_json_answer(task: Task, candidates: Sequence[Candidate]) -> Plan:
 
 
 Failures = list[tuple[str, str]]
+
+
 _Written = tuple[Any, tuple[FusedField, ...], str | None, Failures]
 
 

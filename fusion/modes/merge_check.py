@@ -19,6 +19,7 @@ from fusion.steps import Decision, Reply, Step, told
 MERGED = "merged answer"
 """What the merge is called in a verdict; no member's name has a space."""
 
+
 STAGE = "no_harm"
 
 

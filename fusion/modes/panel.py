@@ -1,22 +1,59 @@
-"""How a mode says what it wants done: a plan is a generator of steps.
-
-A plan does no I/O. It yields a step, is sent what came of it, and returns its decision. A judge model that fails is
-thrown into it as the `MemberError` it failed with.
-"""
+"""Convene the panel, and end early where enough candidates agree."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 
 from fusion.agreement.agreement import agreement
+from fusion.ballot import Ballot, blind
 from fusion.chat import Request
 from fusion.errors import NoQuorum
+from fusion.judging.analysis import analysis_request
 from fusion.presets import Task
-from fusion.results import Candidate
-from fusion.steps import Ahead, Convene, Opening, Plan, Reply, RoundResult, Settled, Step
+from fusion.results import Agreement, Candidate
+from fusion.steps import Ahead, Convene, Decision, Opening, Plan, Reply, RoundResult, Settled, Step
 from fusion.structured.admission import admitted, check_schema
-from fusion.structured.tool_rules import broken_terms, makes_wanted_call, wants_call
+from fusion.structured.tool_rules import makes_wanted_call, wants_call
+
+Decide = Callable[[Task, Sequence[Candidate]], Plan]
+
+
+def agreed(task: Task, candidates: Sequence[Candidate], quorum: int | None = None) -> Agreement | None:
+    """Whether the candidates agree, by the preset's own rule; None when they were not compared. `quorum` stands in for
+    the panel's."""
+    preset = task.preset
+    valid, _ = admitted(task.request, candidates)
+    return agreement(valid, preset.agreement, quorum or preset.quorum)
+
+
+def settled_or(decide: Decide, task: Task, candidates: Sequence[Candidate], quorum: int | None = None) -> Plan:
+    """The answer that enough of the candidates agree on, as the most trusted of them gave it; or else what `decide`
+    makes of all of them."""
+    found = agreed(task, candidates, quorum)
+    if found is None or not found.agreed:
+        return replace((yield from decide(task, candidates)), agreement=found)
+    spokesman = next(candidate for candidate in candidates if candidate.member in found.members)
+    assert spokesman.completion is not None
+    return Decision(spokesman.completion, agreement=found)
+
+
+def ahead(task: Task, decision_of: Callable[[Ballot], Request]) -> Ahead | None:
+    """The beginning of what the first judge model in line will be asked first: for an analysis that comes before the
+    decision, else for the decision itself. None when it is not to read ahead."""
+    preset = task.preset
+    if not preset.prefill or "judge" in task.skips or len(preset.panel) == 1 or not preset.judges:
+        return None
+
+    def request_of(candidates: Sequence[Candidate], shown: Sequence[str]) -> tuple[Request, str] | None:
+        valid, _ = admitted(task.request, candidates)
+        if not valid:
+            return None
+        ballot = blind(valid, task.request, task.seed, shown)
+        before = preset.analysis == "before"
+        return analysis_request(task.request, ballot) if before else decision_of(ballot), ballot.last_line
+
+    return Ahead(preset.judges[0], request_of)
 
 
 def convene(
@@ -64,13 +101,6 @@ def settled_by_agreement(task: Task, quorum: int | None = None) -> Settled:
 
 def _calls(candidate: Candidate, request: Request) -> bool:
     return candidate.completion is not None and makes_wanted_call(candidate.completion, request)
-
-
-def told_of_broken_terms(task: Task, plan: Plan) -> Plan:
-    """The plan, with what its answer breaks of the request's terms for tool calls in `degraded`."""
-    decision = yield from plan
-    broken = broken_terms(decision.completion, task.request)
-    return decision if broken is None else decision.also_degraded(broken)
 
 
 def _outcome(candidate: Candidate) -> str:
