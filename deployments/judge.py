@@ -38,7 +38,7 @@ from fusion.presets import Policy, Pool, Preset, Task
 from fusion.pricing import cost_usd
 from fusion.progress import Observer, Watcher
 from fusion.results import Fused
-from fusion.runner import fuse
+from fusion.runtime.runner import fuse
 
 if TYPE_CHECKING:
     from deployments.onlookers import Onlookers

@@ -9,7 +9,7 @@ from fusion.errors import FusionError
 from fusion.member import Member, MemberProfile
 from fusion.presets import Policy, Pool, Preset, Task
 from fusion.results import Fused
-from fusion.runner import fuse
+from fusion.runtime.runner import fuse
 
 __all__ = [
     "Call",

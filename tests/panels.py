@@ -12,7 +12,7 @@ from fusion.presets import AgreementPolicy, DecisionMode, Policy, Pool, Preset, 
 from fusion.pricing import Price
 from fusion.progress import CandidateEnded, CandidateGrew, JudgeAsked, PanelConvened, Progress
 from fusion.results import Candidate, Fused, Mode
-from fusion.runner import fuse
+from fusion.runtime.runner import fuse
 from fusion.testing import Reply
 from fusion.text.sanitize import MARK
 

@@ -15,7 +15,7 @@ from deployments.traces.recording import Content, Recording
 from fusion.errors import FusionError, MemberUnavailable
 from fusion.member import Member
 from fusion.pricing import Price
-from fusion.runner import fuse
+from fusion.runtime.runner import fuse
 from fusion.testing import Answer, Fail, ScriptedMember
 from tests.panels import favouring, profile, scene
 

@@ -15,7 +15,7 @@ from fusion.errors import MemberError, MemberTimeout, MemberUnavailable
 from fusion.member import Emit, Member, MemberProfile
 from fusion.presets import AgreementPolicy, Policy, Pool, Preset, Task
 from fusion.results import Fused, Mode
-from fusion.runner import fuse
+from fusion.runtime.runner import fuse
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from fusion.member import Emit
 from fusion.presets import Policy, Pool, Preset, Task
 from fusion.progress import Watcher
 from fusion.results import Fused
-from fusion.runner import fuse
+from fusion.runtime.runner import fuse
 from fusion.testing import Answer, ScriptedMember
 from tests.panels import profile
 

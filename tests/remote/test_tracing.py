@@ -29,7 +29,7 @@ from fusion.member import MemberProfile
 from fusion.presets import Pool
 from fusion.pricing import Price
 from fusion.results import Fused
-from fusion.runner import fuse
+from fusion.runtime.runner import fuse
 from fusion.testing import Answer, Fail, Hang, ScriptedMember
 from tests.collector import Collector, SentSpan, collecting, tree
 from tests.panels import favouring, scene

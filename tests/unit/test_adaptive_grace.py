@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from fusion.chat import Completion
 from fusion.errors import MemberUnavailable
 from fusion.limits.call_stats import Experience
-from fusion.round import Answered, Cancel, Close, Failed, Round, RoundPolicy, Ticked, WakeAt
-from fusion.runner import fuse
+from fusion.runtime.round import Answered, Cancel, Close, Failed, Round, RoundPolicy, Ticked, WakeAt
+from fusion.runtime.runner import fuse
 from fusion.testing import Answer, ScriptedMember
 from tests.panels import favouring, scene
 

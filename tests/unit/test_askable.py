@@ -19,7 +19,7 @@ from fusion.limits.context import PATIENCE_S, askable, size_bytes, unable
 from fusion.member import MemberProfile
 from fusion.presets import Pool, Task
 from fusion.results import Fused, Mode
-from fusion.runner import fuse
+from fusion.runtime.runner import fuse
 from fusion.testing import Answer, Fail, ScriptedMember
 from tests.panels import QUESTION, Recorder, favouring, profile, scene
 

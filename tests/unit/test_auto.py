@@ -12,8 +12,8 @@ from fusion.limits.call_stats import Experience
 from fusion.modes.auto import cheapest
 from fusion.presets import AgreementPolicy
 from fusion.pricing import Price
-from fusion.round import Answered, Ask, Close, Failed, Opening, Round, RoundPolicy, Ticked, WakeAt
-from fusion.runner import OPENING_SHARE, fuse
+from fusion.runtime.round import Answered, Ask, Close, Failed, Opening, Round, RoundPolicy, Ticked, WakeAt
+from fusion.runtime.runner import OPENING_SHARE, fuse
 from fusion.testing import Answer, Behaviour, Fail, Hang, ScriptedMember
 from tests.panels import Recorder, favouring, profile, scene
 

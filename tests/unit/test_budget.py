@@ -28,7 +28,7 @@ from fusion.member import Emit
 from fusion.presets import Criterion, Task
 from fusion.pricing import Price
 from fusion.results import Fused, Mode
-from fusion.runner import fuse
+from fusion.runtime.runner import fuse
 from fusion.testing import Answer, Behaviour, Fail, Hang, ScriptedMember
 from tests.panels import QUESTION, Recorder, answered, favouring, fused, profile, scene
 

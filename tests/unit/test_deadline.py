@@ -11,7 +11,7 @@ from fusion.limits.call_stats import Experience
 from fusion.limits.deadline import skips_for
 from fusion.presets import DecisionMode, Skip
 from fusion.results import Fused, Mode
-from fusion.runner import fuse
+from fusion.runtime.runner import fuse
 from fusion.testing import Answer, Hang, ScriptedMember
 from tests.panels import favouring, scene
 

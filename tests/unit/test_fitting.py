@@ -23,7 +23,7 @@ from fusion.limits.fitting import LEAST_TOKENS, shown_answers, with_answers
 from fusion.member import MemberProfile
 from fusion.pricing import Price
 from fusion.results import Fused, Mode
-from fusion.runner import fuse
+from fusion.runtime.runner import fuse
 from fusion.testing import Answer, Reply, ScriptedMember
 from fusion.text.provenance import provenance
 from fusion.text.sanitize import MARK, quoted

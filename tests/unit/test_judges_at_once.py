@@ -16,7 +16,7 @@ from fusion.modes.panel import convene
 from fusion.presets import Task
 from fusion.progress import JudgeAsked, JudgeEnded, Progress
 from fusion.results import Fused
-from fusion.runner import fuse
+from fusion.runtime.runner import fuse
 from fusion.steps import AskJudge, Decision, Outcome, Plan, ask_judges
 from fusion.testing import Answer, CutOff, Fail, Hang, IgnoreCancellation, ScriptedMember
 from tests.panels import QUESTION, Recorder, scene
@@ -46,7 +46,7 @@ async def asked(
         assert said is not None
         return Decision(said)
 
-    monkeypatch.setattr("fusion.runner.MODES", {**MODES, "best-of": plan})
+    monkeypatch.setattr("fusion.runtime.runner.MODES", {**MODES, "best-of": plan})
     members = {"ada": ScriptedMember(Answer("four")), **judges}
     task, pool = scene(members, judges=tuple(judges), deadline_s=20)
     fused = await fuse(task, pool, watcher=watcher, observers=observers)

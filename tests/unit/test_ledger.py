@@ -6,9 +6,9 @@ import pytest
 
 from fusion.chat import Usage
 from fusion.errors import MalformedReply
-from fusion.ledger import Ledger
 from fusion.pricing import Price
 from fusion.results import Spent
+from fusion.runtime.accounting import Ledger
 from fusion.testing import Answer, Fail, ScriptedMember
 from tests.panels import fused, profile
 

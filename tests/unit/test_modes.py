@@ -24,7 +24,7 @@ from fusion.modes import MODES
 from fusion.presets import AgreementPolicy
 from fusion.pricing import Price
 from fusion.results import FusedField, LeftOut, Mode, ToolVote, VotedCall
-from fusion.runner import fuse
+from fusion.runtime.runner import fuse
 from fusion.steps import AskJudge
 from fusion.testing import Answer, Behaviour, CutOff, Fail, Hang, Reply, Rubbish, ScriptedMember
 from tests.panels import QUESTION, Recorder, favouring, fused, profile, scene, shown_answers

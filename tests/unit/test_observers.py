@@ -9,7 +9,7 @@ from fusion.errors import MemberUnavailable
 from fusion.member import Emit
 from fusion.pricing import Price
 from fusion.progress import CandidateEnded, JudgeAsked, JudgeEnded, PanelConvened, Progress
-from fusion.runner import fuse
+from fusion.runtime.runner import fuse
 from fusion.testing import Answer, Fail, ScriptedMember
 from tests.panels import favouring, profile, scene
 

@@ -13,11 +13,11 @@ from fusion.ballot import blind
 from fusion.chat import Call, ImagePart, JsonSchema, Message, Request, TextPart, Usage
 from fusion.errors import MemberOverloaded
 from fusion.judging.prompts import merge_request, verdict_request
-from fusion.prefill import prefix_of
 from fusion.presets import AgreementPolicy, Criterion, Pool
 from fusion.pricing import Price
 from fusion.results import Fused, Mode
-from fusion.runner import fuse
+from fusion.runtime.prefill import prefix_of
+from fusion.runtime.runner import fuse
 from fusion.testing import Answer, Behaviour, Fail, Hang, ScriptedMember
 from tests.panels import QUESTION, answered, favouring, profile, scene, shown_answers
 

@@ -21,7 +21,7 @@ PUBLIC = {
     "Request": "fusion.chat",
     "Sampling": "fusion.chat",
     "Task": "fusion.presets",
-    "fuse": "fusion.runner",
+    "fuse": "fusion.runtime.runner",
 }
 
 

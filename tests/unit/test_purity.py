@@ -31,5 +31,5 @@ def test_importing_all_of_fusion_loads_no_framework() -> None:
         timeout=60,
     )
     found = json.loads(run.stdout)
-    assert {"fusion.runner", "fusion.testing", "fusion.modes.debate"} <= set(found["imported"])
+    assert {"fusion.runtime.runner", "fusion.testing", "fusion.modes.debate"} <= set(found["imported"])
     assert FOREIGN.isdisjoint(found["loaded"])

@@ -18,7 +18,7 @@ from deployments.traces.fused_request import Account
 from fusion.chat import Completion, Delta, Usage
 from fusion.errors import MemberUnavailable, NoQuorum
 from fusion.pricing import Price
-from fusion.runner import fuse
+from fusion.runtime.runner import fuse
 from fusion.testing import Answer, Fail, Reply, ScriptedMember
 from tests.panels import Recorder, profile, scene, shown_answers
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import pytest
 
-from fusion.calls import LOSERS_WAIT_S
 from fusion.chat import Call, Completion, Delta, Usage
 from fusion.errors import (
     EmptyCompletion,
@@ -20,7 +19,8 @@ from fusion.errors import (
 )
 from fusion.member import Emit
 from fusion.pricing import Price
-from fusion.runner import JUDGE_RESERVE, fuse
+from fusion.runtime.member_calls import LOSERS_WAIT_S
+from fusion.runtime.runner import JUDGE_RESERVE, fuse
 from fusion.testing import Answer, Behaviour, CutOff, Fail, Hang, IgnoreCancellation, Reply, Rubbish, ScriptedMember
 from tests.panels import Recorder, favouring, fused, profile, scene
 from tests.virtual_clock import VirtualClockLoop

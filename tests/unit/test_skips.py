@@ -8,7 +8,7 @@ import pytest
 
 from fusion.presets import Skip
 from fusion.results import Fused, Mode
-from fusion.runner import fuse
+from fusion.runtime.runner import fuse
 from fusion.testing import Answer, ScriptedMember
 from tests.panels import favouring, scene
 

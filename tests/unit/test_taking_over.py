@@ -15,8 +15,8 @@ from fusion.errors import JudgeInterrupted
 from fusion.judging.prompts import merge_request
 from fusion.member import Emit
 from fusion.modes.merge import drafts_ahead
-from fusion.prefill import prefix_of
 from fusion.results import Candidate, Mode, TakenBlock
+from fusion.runtime.prefill import prefix_of
 from fusion.testing import Answer, CutOff, MalformedReply, Reply, ScriptedMember
 from fusion.text.provenance import provenance
 from tests.panels import QUESTION, Recorder, answered, fused, scene, shown_answers

@@ -14,7 +14,7 @@ import fusion.member
 import fusion.presets
 import fusion.pricing
 import fusion.progress
-import fusion.round
+import fusion.runtime.round
 import fusion.steps
 from fusion.chat import (
     Call,
@@ -93,7 +93,7 @@ STATEFUL = {"Round"}
 
 @pytest.mark.parametrize(
     "module",
-    [fusion.cost, fusion.member, fusion.steps, fusion.presets, fusion.progress, fusion.round, fusion.chat],
+    [fusion.cost, fusion.member, fusion.steps, fusion.presets, fusion.progress, fusion.runtime.round, fusion.chat],
     ids=lambda module: module.__name__,
 )
 def test_every_value_is_frozen_and_has_slots(module: Any) -> None:

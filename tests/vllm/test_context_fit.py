@@ -16,7 +16,7 @@ from fusion.judging.prompts import verdict_request
 from fusion.member import Member, MemberProfile
 from fusion.presets import AgreementPolicy, Policy, Pool, Preset, Task
 from fusion.results import Mode
-from fusion.runner import fuse
+from fusion.runtime.runner import fuse
 from fusion.testing import Answer, ScriptedMember
 from tests.panels import answered, profile, shown_answers
 from tests.vllm.engines import Engine

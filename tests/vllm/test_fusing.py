@@ -11,7 +11,7 @@ import pytest
 
 from fusion.chat import JsonSchema
 from fusion.results import Fused, Mode
-from fusion.runner import fuse
+from fusion.runtime.runner import fuse
 from fusion.structured.json_schema import checker, follows
 from tests.panels import Recorder
 from tests.vllm.engines import Engine

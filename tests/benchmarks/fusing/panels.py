@@ -11,7 +11,7 @@ from fusion.limits.call_stats import Experience
 from fusion.member import Member, MemberProfile
 from fusion.presets import AgreementPolicy, Policy, Pool, Preset, Task
 from fusion.results import Fused, Mode
-from fusion.runner import fuse
+from fusion.runtime.runner import fuse
 
 
 def task_of(

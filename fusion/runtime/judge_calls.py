@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
 
-from fusion.calls import Calls, cancelled_itself
 from fusion.chat import Call, Completion, Delta
 from fusion.errors import JudgeInterrupted, MemberError, MemberTimeout
 from fusion.limits.context import without_images
 from fusion.presets import Task
 from fusion.progress import JudgeAsked, JudgeEnded, Observer, Watcher, tell
+from fusion.runtime.member_calls import Calls, cancelled_itself
 from fusion.steps import JUDGE_STAGES, AskJudge, AskJudges, Outcome
 from fusion.verbatim.restorer import Restorer
 

@@ -19,7 +19,6 @@ from fusion.errors import (
     unexpected,
     whereabouts,
 )
-from fusion.ledger import Ledger
 from fusion.limits.budget import Budget
 from fusion.limits.call_stats import Experience
 from fusion.limits.fitting import Fitting
@@ -27,11 +26,13 @@ from fusion.member import Emit, Member
 from fusion.presets import Pool
 from fusion.pricing import cost_usd
 from fusion.results import Candidate
-from fusion.round import Answered, Event, Failed
+from fusion.runtime.accounting import Ledger
+from fusion.runtime.round import Answered, Event, Failed
 from fusion.structured.tool_rules import without_forbidden_calls
 
 LOSERS_WAIT_S = 0.5
 """How long a request waits for cancelled calls to end. Those that end later are reported in the log."""
+
 
 _log = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from fusion.calls import Calls
 from fusion.chat import Call, Request, Sampling, TextPart
 from fusion.member import Member
 from fusion.results import Candidate
+from fusion.runtime.member_calls import Calls
 from fusion.steps import Ahead
 
 STAGE = "prefill"

@@ -9,10 +9,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from fusion.ballot import Ballot
-from fusion.calls import Calls, event_of, outcome_event
 from fusion.chat import Call, Completion, Delta, Request, ToolCallDelta
 from fusion.errors import JudgeInterrupted, MemberError
-from fusion.judge_calls import JudgeCalls
 from fusion.limits.budget import Budget, within_budget
 from fusion.limits.call_stats import Experience
 from fusion.limits.context import askable, counted
@@ -20,7 +18,6 @@ from fusion.limits.deadline import skips_for
 from fusion.member import Emit
 from fusion.modes import MODES
 from fusion.modes.outcomes import told_of_broken_terms
-from fusion.prefill import Prefill
 from fusion.presets import SKIPS, Pool, Task
 from fusion.progress import (
     CandidateEnded,
@@ -32,7 +29,11 @@ from fusion.progress import (
     tell,
 )
 from fusion.results import Budgeted, Candidate, Fit, Fused, Timings
-from fusion.round import (
+from fusion.runtime.accounting import saved
+from fusion.runtime.judge_calls import JudgeCalls
+from fusion.runtime.member_calls import Calls, event_of, outcome_event
+from fusion.runtime.prefill import Prefill
+from fusion.runtime.round import (
     Abandoned,
     Ask,
     Cancel,
@@ -45,11 +46,11 @@ from fusion.round import (
     Ticked,
     WakeAt,
 )
-from fusion.saved import saved
 from fusion.steps import Ahead, AskJudges, Convene, Decision, Reply, RoundResult, Step, panel_stage
 
 JUDGE_RESERVE = 0.25
 """The share of the time left at a round's start that stragglers cannot use up: it is kept for what comes after."""
+
 
 OPENING_SHARE = 0.25
 """The share of the time left that the members of an opening have for themselves."""
