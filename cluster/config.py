@@ -18,13 +18,13 @@ from cluster.observability import ObservabilityConfig
 from cluster.preset_config import PresetConfig
 from cluster.strict import Seconds, StrictModel
 from cluster.trace_config import TracesConfig, TracingConfig, provider_of
-from deployments.backups import Backup
 from deployments.catalogue import OPENROUTER_FUSION
 from deployments.openai_dialects import dialect_of
 from deployments.openrouter import MAX_PANEL
 from deployments.resilience.breaker import BreakerSettings
 from deployments.resilience.limits import LimitSettings
 from deployments.resilience.retries import RetrySettings
+from deployments.resilience.targets import Backup
 from deployments.tracing.settings import TracingSettings
 from deployments.wire import Api
 from fusion.chat import Effort, Reasoning, Sampling

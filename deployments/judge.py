@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
-from deployments.backups import Backup, backed_up
 from deployments.catalogue import Catalogue
 from deployments.chat_request import ChatRequest
 from deployments.handle_member import HandleMember
@@ -24,6 +23,7 @@ from deployments.nearby_member import AskingNearby, member_behind
 from deployments.queue_depth import DURATION, QUEUED
 from deployments.request_metrics import RequestMetrics, TimedWatcher
 from deployments.resilience.limits import Limiter, LimitSettings
+from deployments.resilience.targets import Backup, backed_up
 from deployments.secrets import Secret
 from deployments.traces.fused_request import Account
 from deployments.traces.settings import TraceSettings

@@ -9,7 +9,7 @@ from typing import Any
 
 from ray.serve import metrics
 
-from deployments.resilience.counters import Counted
+from deployments.resilience.compose import Counted
 
 Make = Callable[..., Any]
 

@@ -1,13 +1,13 @@
-"""The wrappers in their one order."""
+"""What a wrapper counts, for whoever exports it."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from deployments.resilience.breaker import BreakerSettings, Breaking
-from deployments.resilience.counters import Counted
 from deployments.resilience.fallbacks import FallingBack, StandingIn
 from deployments.resilience.hedging import HedgeSettings, Hedging
 from deployments.resilience.limits import Limiter, Limiting
@@ -15,6 +15,15 @@ from deployments.resilience.retries import Retrying, RetrySettings
 from deployments.resilience.time_limits import TimeLimiting, TimeLimits
 from fusion.chat import Call, Completion
 from fusion.member import Emit, Member
+
+
+class Counted(Protocol):
+    """Something that counts what it does."""
+
+    def counters(self) -> Mapping[str, float]:
+        """Plain numbers by name, cheap to read at any time: those that end in `_total` only grow, the others are
+        what holds now."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from deployments.resilience.outlet import Outlet
+from deployments.resilience.emit_gate import Outlet
 from fusion.chat import Call, Completion
 from fusion.errors import BreakerOpen, LimitReached, MemberError
 from fusion.member import Emit, Member

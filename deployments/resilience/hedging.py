@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from deployments.resilience.budget import ExtraCalls
+from deployments.resilience.emit_gate import NOTHING
 from deployments.resilience.latencies import Latencies
-from deployments.resilience.outlet import NOTHING
+from deployments.resilience.retry_budget import ExtraCalls
 from fusion.chat import Call, Completion, Delta
 from fusion.member import Emit, Member
 

@@ -7,8 +7,8 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from deployments.resilience.budget import ExtraCalls
-from deployments.resilience.outlet import Outlet
+from deployments.resilience.emit_gate import Outlet
+from deployments.resilience.retry_budget import ExtraCalls
 from fusion.chat import Call, Completion, Usage
 from fusion.errors import MemberError, MemberOverloaded
 from fusion.member import Emit, Member

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from deployments.backups import Backup, backed_up
+from deployments.resilience.targets import Backup, backed_up
 from fusion.chat import Call, Usage
 from fusion.errors import BreakerOpen, MemberRejected, MemberUnavailable
 from fusion.member import Member

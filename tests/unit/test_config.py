@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cluster.config import ClusterConfig, RemoteBackendConfig
 from cluster.config_file import EMBEDDED, ConfigError, check_secrets, load
-from deployments.backups import Backup
+from deployments.resilience.targets import Backup
 from fusion.chat import Sampling
 from fusion.pricing import Price
 

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deployments.backups import Backup, backed_up
 from deployments.metrics import MEMBERS, METRICS, PERIOD_S, PREFIX, TRACES, Exporter, Family
 from deployments.remote_member import RemoteBackend
 from deployments.remote_replica import RemoteSettings, connect
 from deployments.resilience.breaker import BreakerSettings
 from deployments.resilience.limits import LimitSettings
 from deployments.resilience.retries import RetrySettings
+from deployments.resilience.targets import Backup, backed_up
 from deployments.traces.recorder import Recorder
 from deployments.traces.settings import TraceSettings
 from fusion.testing import ScriptedMember

@@ -14,8 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployments.resilience.breaker import BreakerSettings, Breaking
-from deployments.resilience.compose import ResilienceSettings, Resilient, resilient
-from deployments.resilience.counters import Counted
+from deployments.resilience.compose import Counted, ResilienceSettings, Resilient, resilient
 from deployments.resilience.fallbacks import FallingBack, StandingIn
 from deployments.resilience.hedging import LOSER_WAIT_S, HedgeSettings, Hedging
 from deployments.resilience.limits import Limiter, Limiting, LimitSettings

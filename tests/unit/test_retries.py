@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.resilience.budget import MOST_SAVED, ExtraCalls
 from deployments.resilience.retries import Retrying, RetrySettings
+from deployments.resilience.retry_budget import MOST_SAVED, ExtraCalls
 from fusion.chat import Call, Completion, Delta, Usage
 from fusion.errors import (
     BreakerOpen,

@@ -93,7 +93,7 @@ STATEFUL = {"Round"}
 
 @pytest.mark.parametrize(
     "module",
-    [fusion.cost, fusion.member, fusion.steps, fusion.presets, fusion.progress, fusion.runtime.round, fusion.chat],
+    [fusion.pricing, fusion.member, fusion.steps, fusion.presets, fusion.progress, fusion.runtime.round, fusion.chat],
     ids=lambda module: module.__name__,
 )
 def test_every_value_is_frozen_and_has_slots(module: Any) -> None:
