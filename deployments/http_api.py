@@ -38,7 +38,7 @@ from deployments.chat_response import (
     sse,
     status_of,
 )
-from deployments.image_urls import ImageUrls
+from deployments.egress.images import ImageUrls
 from deployments.request_headers import REQUEST_HEADERS
 from fusion.chat import Completion, Delta, Usage
 from fusion.errors import FusionError, InvalidRequest, whereabouts

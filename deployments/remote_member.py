@@ -12,18 +12,14 @@ import httpx
 from pydantic_core import to_json
 
 from deployments.anthropic_wire import AnthropicWire, is_a_copy
+from deployments.egress.errors import FOREIGN_ERRORS
+from deployments.egress.images import ImageUrls, has_links
 from deployments.gemini_wire import GeminiWire
-from deployments.image_urls import ImageUrls, has_links
 from deployments.openai_dialects import dialect_of
 from deployments.openai_wire import OpenAIWire
 from deployments.secrets import Secret
 from deployments.sse import EventStream
-from deployments.upstream_errors import (
-    FOREIGN_ERRORS,
-    error_from_complaint,
-    error_from_exception,
-    error_from_response,
-)
+from deployments.upstream_errors import error_from_complaint, error_from_exception, error_from_response
 from deployments.upstream_http import UpstreamClient
 from deployments.upstream_json import parsed
 from deployments.wire import Api, Complaint, StreamReader, WireFormat

@@ -27,29 +27,26 @@ from fusion.errors import (
     MemberUnavailable,
 )
 
-FOREIGN_ERRORS = (
-    httpx.HTTPError,
-    httpx.InvalidURL,
-    httpx.CookieConflict,
-    httpx.StreamError,
-    aiohttp.ClientError,
-    HttpProcessingError,
-    OSError,
-    EOFError,
-)
-"""Everything that an exchange over httpx and aiohttp may raise."""
-
 CONTEXT_LENGTH_EXCEEDED = ContextExceeded.code
 """What is made of the many ways to say that a request is too long: OpenAI's own code."""
 
+
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+
+
 _CONTEXT = re.compile(
     r"(maximum context length|context (length|window)|prompt is too long|too many tokens"
     r"|token count.{0,40}exceeds|exceeds? .{0,40}context|greater than max_model_len)",
     re.IGNORECASE,
 )
+
+
 _OVERLOADED = frozenset({429, 503, 529})
+
+
 _UNAUTHORIZED = frozenset({401, 402, 403})
+
+
 _TIMEOUTS = frozenset({408, 504})
 
 

@@ -26,10 +26,10 @@ from vllm.exceptions import VLLMError
 from vllm.platforms import current_platform
 
 from deployments.cpu_shards import CpuShards
+from deployments.egress.images import ImageUrls, has_links
 from deployments.engine_queue import EngineQueue
 from deployments.engine_schemas import lengths_as_patterns
 from deployments.engine_tokenizer import engine_tokens
-from deployments.image_urls import ImageUrls, has_links
 from deployments.member_replica import Deltas, MemberReplica, Outcome, ReplicaStatus, outcome_of
 from deployments.model_limits import ModelLimits
 from deployments.openai_wire import StreamReader, chat_body, completion_from

@@ -6,18 +6,15 @@ provider cannot do is a `MemberRejected` that names the parameter and the provid
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from deployments.egress.images import DATA_URL
 from fusion.chat import Call, Completion, Delta, ImagePart, Usage
 from fusion.errors import MemberError, MemberRejected
 
 Api = Literal["openai", "anthropic", "gemini"]
-
-DATA_URL = re.compile(r"data:(image/[a-z0-9.+-]+);base64,", re.IGNORECASE)
-"""How an image in the request itself begins."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 
-from deployments.image_urls import ImageUrls
-from deployments.public_addresses import Address, PublicInternet, is_public
+from deployments.egress.images import ImageUrls
+from deployments.egress.public_internet import Address, PublicInternet, is_public
 
 PUBLIC = "127.0.0.2"
 PRIVATE = "127.0.0.1"

@@ -10,8 +10,8 @@ import pytest
 
 from deployments.catalogue import Catalogue
 from deployments.chat_request import ChatRequest
+from deployments.egress.images import ImageUrls
 from deployments.http_api import Limits, http_api
-from deployments.image_urls import ImageUrls
 from fusion.chat import Completion, ImagePart, Usage
 from fusion.member import Emit, MemberProfile
 from fusion.presets import Preset

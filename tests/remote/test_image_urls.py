@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from deployments import image_urls
-from deployments.image_urls import MAX_LINKS, MAX_REDIRECTS, ImageUrls, has_links
-from deployments.public_addresses import Address, PublicInternet
+from deployments.egress import images as image_urls
+from deployments.egress.images import MAX_LINKS, MAX_REDIRECTS, ImageUrls, has_links
+from deployments.egress.public_internet import Address, PublicInternet
 from fusion.chat import ImagePart, Message, Request, TextPart
 from fusion.errors import InvalidRequest, MemberRejected
 from tests.remote.internets import PRIVATE, PUBLIC, Names, images, internet

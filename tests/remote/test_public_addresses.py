@@ -7,7 +7,7 @@ from ipaddress import ip_address
 import aiohttp
 import pytest
 
-from deployments.public_addresses import PublicInternet, is_public, look_up
+from deployments.egress.public_internet import PublicInternet, is_public, look_up
 from tests.remote.internets import PRIVATE, PUBLIC, internet
 from tests.remote.upstream import reply, upstream
 

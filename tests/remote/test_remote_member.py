@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from deployments.image_urls import ImageUrls
-from deployments.public_addresses import PublicInternet
+from deployments.egress.images import ImageUrls
+from deployments.egress.public_internet import PublicInternet
 from deployments.remote_member import LINGER_S, RemoteBackend, RemoteMember, Timeouts
 from deployments.secrets import Secret
 from deployments.wire import Api

@@ -19,8 +19,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deployments.egress.errors import FOREIGN_ERRORS
 from deployments.upstream_errors import (
-    FOREIGN_ERRORS,
     error_from_complaint,
     error_from_exception,
     error_from_response,

@@ -19,26 +19,45 @@ from ipaddress import ip_address
 import aiohttp
 from yarl import URL
 
-from deployments.public_addresses import PublicInternet
-from deployments.upstream_errors import FOREIGN_ERRORS
-from deployments.wire import DATA_URL
+from deployments.egress.errors import FOREIGN_ERRORS
+from deployments.egress.public_internet import PublicInternet
 from fusion.chat import ImagePart, Request
 from fusion.errors import InvalidRequest, MemberRejected
 
 MAX_LINKS = 32
+
+
 MAX_REDIRECTS = 5
+
+
 MAX_IMAGE_BYTES = 20 * 1024 * 1024
 """What a call's images may have together, where they are fetched here."""
+
+
 CHECK_S = 5.0
+
+
 FETCH_S = 20.0
 
+
 _AT_ONCE = 8
+
+
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
 _IMAGE_TYPE = re.compile(r"image/[a-z0-9.+-]+")
+
+
 _NAME = re.compile(r"(?=.{1,253}$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.?")
+
+
 _NUMBER = re.compile(r"(.*\.)?(0x[0-9a-f]*|[0-9]+)\.?")
 
+
 _NEITHER = "an image must be an http or https URL, or a base64 data: URL of an image"
+
+
 # One text for all of these, so that nobody learns from it what there is behind the ingress.
 _NOT_PUBLIC = "the image's host is not a public one, or cannot be reached"
 
@@ -246,3 +265,7 @@ async def _content(response: aiohttp.ClientResponse, take: Callable[[int], None]
 def _redirect(response: aiohttp.ClientResponse, url: URL) -> URL | None:
     location = response.headers.get("location")
     return _link(location, url) if response.status in _REDIRECTS and location else None
+
+
+DATA_URL = re.compile(r"data:(image/[a-z0-9.+-]+);base64,", re.IGNORECASE)
+"""How an image in the request itself begins."""

@@ -13,10 +13,17 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 Address = IPv4Address | IPv6Address
+
+
 Lookup = Callable[[str], Awaitable[Sequence[Address]]]
 
+
 _GLOBAL_UNICAST = ip_network("2000::/3")
+
+
 _NAT64 = ip_network("64:ff9b::/96")
+
+
 # What `is_global` takes for public, in some versions of Python or in all of them.
 _SPECIAL = tuple(
     ip_network(text)

@@ -1,0 +1,19 @@
+"""What an exchange over HTTP may raise."""
+
+from __future__ import annotations
+
+import aiohttp
+import httpx
+from aiohttp.http_exceptions import HttpProcessingError
+
+FOREIGN_ERRORS = (
+    httpx.HTTPError,
+    httpx.InvalidURL,
+    httpx.CookieConflict,
+    httpx.StreamError,
+    aiohttp.ClientError,
+    HttpProcessingError,
+    OSError,
+    EOFError,
+)
+"""Everything that an exchange over httpx and aiohttp may raise."""
