@@ -19,9 +19,9 @@ from cluster.config import ClusterConfig, JudgeReplicas, RemoteBackendConfig, Re
 from cluster.remote_backend import remote_backend
 from cluster.smollm2 import default_cache_dir
 from cluster.versions import fingerprint, versioned
+from deployments.autoscaling import autoscaling_config
 from deployments.catalogue import Catalogue
 from deployments.judge import MEMBER_TIMEOUT_S, Judge
-from deployments.queue_depth import autoscaling_config
 from deployments.remote_replica import RemoteReplica, RemoteSettings
 from deployments.resilience.breaker import BreakerSettings
 from deployments.resilience.limits import LimitSettings

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from deployments.queue_depth import AT_ONCE, QUEUED
+from deployments.autoscaling import AT_ONCE, QUEUED
 
 FULL_KNOWN_FOR_S = 3600.0
 """How long an engine remembers how many requests it had room for. It depends on their lengths, which change."""

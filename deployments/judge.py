@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
+from deployments.autoscaling import DURATION, QUEUED
 from deployments.catalogue import Catalogue
 from deployments.chat_request import ChatRequest
 from deployments.handle_member import HandleMember
@@ -20,7 +21,6 @@ from deployments.member_replica import ReplicaStatus
 from deployments.metrics import JUDGE, Exporter
 from deployments.model_limits import ModelLimits, learn, with_limits
 from deployments.nearby_member import AskingNearby, member_behind
-from deployments.queue_depth import DURATION, QUEUED
 from deployments.request_metrics import RequestMetrics, TimedWatcher
 from deployments.resilience.limits import Limiter, LimitSettings
 from deployments.resilience.targets import Backup, backed_up

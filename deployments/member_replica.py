@@ -11,8 +11,8 @@ import logging
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
+from deployments.autoscaling import NEARBY
 from deployments.local_server import LocalServer, listen
-from deployments.queue_depth import NEARBY
 from deployments.resilience.breaker import State
 from fusion.chat import Call, Completion, Delta
 from fusion.errors import MemberError, unexpected, whereabouts

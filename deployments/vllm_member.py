@@ -25,6 +25,7 @@ from vllm.entrypoints.serve import create_error_response
 from vllm.exceptions import VLLMError
 from vllm.platforms import current_platform
 
+from deployments.autoscaling import autoscaling_config
 from deployments.cpu_shards import CpuShards
 from deployments.egress.images import ImageUrls, has_links
 from deployments.engine_queue import EngineQueue
@@ -33,7 +34,6 @@ from deployments.engine_tokenizer import engine_tokens
 from deployments.member_replica import Deltas, MemberReplica, Outcome, ReplicaStatus, outcome_of
 from deployments.model_limits import ModelLimits
 from deployments.openai_wire import StreamReader, chat_body, completion_from
-from deployments.queue_depth import autoscaling_config
 from fusion.chat import Call, Completion
 from fusion.errors import (
     ContextExceeded,

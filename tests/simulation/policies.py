@@ -13,7 +13,7 @@ from ray.serve.autoscaling_policy import (
 )
 from ray.serve.config import AutoscalingConfig, AutoscalingContext
 
-from deployments.queue_depth import DOWN_AFTER_S, Load, QueueDepthSettings, autoscaling_config, decide
+from deployments.autoscaling import DOWN_AFTER_S, Load, QueueDepthSettings, autoscaling_config, decide
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Scaler(Protocol):
 
 @dataclass
 class QueueDepth:
-    """`deployments.queue_depth`, as the deployments are configured with it."""
+    """`deployments.autoscaling`, as the deployments are configured with it."""
 
     target: float
     down_after_s: float = DOWN_AFTER_S

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from deployments.autoscaling import AT_ONCE, QUEUED
 from deployments.engine_queue import FULL_KNOWN_FOR_S, EngineQueue
-from deployments.queue_depth import AT_ONCE, QUEUED
 
 
 @dataclass

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ray.serve.config import AutoscalingConfig
 
-from deployments.queue_depth import (
+from deployments.autoscaling import (
     AT_ONCE,
     DURATION,
     NEARBY,

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from deployments.queue_depth import AT_ONCE, QUEUED
+from deployments.autoscaling import AT_ONCE, QUEUED
 from fusion.chat import Delta, JsonSchema, Tool
 from fusion.errors import ContextExceeded, MemberRejected
 from tests.member_contract import CHECKS, Subject, cancelled_at_work, ignore, tool_calls_in

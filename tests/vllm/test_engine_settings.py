@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deployments.queue_depth import autoscaling_config
+from deployments.autoscaling import autoscaling_config
 from deployments.vllm_member import DOWN_AFTER_S, EngineSettings, llm_config
 
 

@@ -14,19 +14,28 @@ from typing import Any, Protocol
 DURATION = "fusion_duration_s"
 """The name under which a replica reports how long its calls took lately, in seconds."""
 
+
 DOWN_AFTER_S = 60.0
+
 
 QUEUED = "fusion_queued"
 """The name under which a replica reports how many calls wait for their turn in it. To Serve they are running."""
 
+
 NEARBY = "fusion_nearby"
 """The name under which a replica reports how many calls it is at that came past Serve. To Serve they are nothing."""
+
 
 AT_ONCE = "fusion_at_once"
 """The name under which a replica that was full lately reports how many calls it ran at once then."""
 
+
 _WANTED = "wanted"
+
+
 _STEPPED_DOWN_AT = "stepped_down_at"
+
+
 _STEPPED_UP_AT = "stepped_up_at"
 
 
