@@ -38,7 +38,7 @@ from cluster.starting import (
     reachable,
     with_server,
 )
-from deployments.socket_folders import remove_unused
+from deployments.members.local_socket.paths import remove_unused
 
 FIRST_ANSWER_TIMEOUT_S = 180.0
 SHUTDOWN_TIMEOUT_S = 10.0

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import psutil
 
-from deployments.socket_folders import remove_unused
+from deployments.members.local_socket.paths import remove_unused
 
 MARK = "FUSION_CLUSTER_RUN"
 GRACE_S = 3.0

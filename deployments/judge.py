@@ -15,12 +15,13 @@ from starlette.types import ASGIApp
 from deployments.autoscaling import DURATION, QUEUED
 from deployments.catalogue import Catalogue
 from deployments.chat_request import ChatRequest
-from deployments.handle_member import HandleMember
 from deployments.http_api import Limits, http_api, key_digest
-from deployments.member_replica import ReplicaStatus
+from deployments.members.handle import HandleMember
+from deployments.members.local_socket.member import AskingNearby, member_behind
+from deployments.members.model_limits import ModelLimits, learn, with_limits
+from deployments.members.profiled import Voiced, VoicedTokenizer
+from deployments.members.replica import ReplicaStatus
 from deployments.metrics import JUDGE, Exporter
-from deployments.model_limits import ModelLimits, learn, with_limits
-from deployments.nearby_member import AskingNearby, member_behind
 from deployments.request_metrics import RequestMetrics, TimedWatcher
 from deployments.resilience.limits import Limiter, LimitSettings
 from deployments.resilience.targets import Backup, backed_up
@@ -28,7 +29,6 @@ from deployments.secrets import Secret
 from deployments.traces.fused_request import Account
 from deployments.traces.settings import TraceSettings
 from deployments.tracing.settings import TracingSettings
-from deployments.voiced import Voiced, VoicedTokenizer
 from fusion.chat import Call, Completion
 from fusion.errors import EmptyCompletion, LimitReached, MemberTimeout
 from fusion.limits.call_stats import Experience

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from deployments.member_replica import MemberReplica, ReplicaStatus
+from deployments.members.replica import MemberReplica, ReplicaStatus
 from deployments.metrics import Exporter
 from deployments.remote_member import RemoteBackend, RemoteMember, wire_format
 from deployments.resilience.breaker import BreakerSettings

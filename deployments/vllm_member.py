@@ -31,8 +31,8 @@ from deployments.egress.images import ImageUrls, has_links
 from deployments.engine_queue import EngineQueue
 from deployments.engine_schemas import lengths_as_patterns
 from deployments.engine_tokenizer import engine_tokens
-from deployments.member_replica import Deltas, MemberReplica, Outcome, ReplicaStatus, outcome_of
-from deployments.model_limits import ModelLimits
+from deployments.members.model_limits import ModelLimits
+from deployments.members.replica import Deltas, MemberReplica, Outcome, ReplicaStatus, outcome_of
 from deployments.openai_wire import StreamReader, chat_body, completion_from
 from fusion.chat import Call, Completion
 from fusion.errors import (

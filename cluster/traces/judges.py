@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from cluster.config import ClusterConfig, RemoteBackendConfig
 from cluster.remote_backend import remote_backend
 from cluster.traces.folder import TracesError
+from deployments.members.profiled import Voiced
 from deployments.remote_member import RemoteBackend, RemoteMember
 from deployments.resilience.compose import ResilienceSettings, resilient
 from deployments.resilience.limits import Limiter, LimitSettings
 from deployments.resilience.retries import RetrySettings
 from deployments.secrets import MissingSecret, Secret
-from deployments.voiced import Voiced
 from fusion.member import Member, MemberProfile
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deployments.member_replica import MemberReplica, Outcome
+from deployments.members.replica import MemberReplica, Outcome
 from deployments.remote_member import RemoteBackend, RemoteMember
 from deployments.secrets import Secret
 from fusion.chat import Message

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from deployments.local_client import Gone, LocalReplicas, NotHere
-from deployments.local_server import LocalServer
-from deployments.member_replica import MemberReplica, ReplicaStatus
-from deployments.nearby_member import AskingNearby
-from deployments.socket_folders import listening_in, remove_unused, sockets_of
+from deployments.members.local_socket.client import Gone, LocalReplicas, NotHere
+from deployments.members.local_socket.member import AskingNearby
+from deployments.members.local_socket.paths import listening_in, remove_unused, sockets_of
+from deployments.members.local_socket.server import LocalServer
+from deployments.members.replica import MemberReplica, ReplicaStatus
 from fusion.chat import Call, Completion, Delta, Message, Request
 from fusion.errors import MalformedReply, MemberError, MemberUnavailable
 from fusion.member import Emit, Member

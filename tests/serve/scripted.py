@@ -9,7 +9,7 @@ from typing import Any
 from ray import serve
 from ray.serve import Application
 
-from deployments.member_replica import MemberReplica
+from deployments.members.replica import MemberReplica
 from fusion.chat import Call, Completion, ToolCall, Usage
 from fusion.errors import MalformedReply, MemberOverloaded, MemberUnavailable
 from fusion.testing import Answer, CutOff, Fail, Hang, IgnoreCancellation, Reply, Rubbish, ScriptedMember

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.chat_response import error_body, fusion_body, status_of
-from deployments.voiced import Voiced, VoicedTokenizer
+from deployments.members.profiled import Voiced, VoicedTokenizer
 from fusion.chat import Call, ImagePart, Message, Request, Sampling, TextPart, Tool, ToolCall
 from fusion.errors import ContextExceeded, MemberError, MemberRejected, MemberUnavailable, NoQuorum, TakesNoImages
 from fusion.limits.context import PATIENCE_S, askable, size_bytes, unable

@@ -9,7 +9,7 @@ import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 from ray.serve.exceptions import BackPressureError
 
-from deployments.handle_member import HandleMember
+from deployments.members.handle import HandleMember
 from fusion.chat import Call, Completion, Delta, Message, Request
 from fusion.errors import MemberOverloaded, MemberUnavailable
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from deployments.model_limits import ATTEMPTS, PAUSE_S, ModelLimits, learn, with_limits
+from deployments.members.model_limits import ATTEMPTS, PAUSE_S, ModelLimits, learn, with_limits
 from fusion.errors import MemberUnavailable
 from tests.panels import profile
 

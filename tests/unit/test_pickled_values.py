@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 
-from deployments.pickled_values import CROSSING, packed, unpacked
+from deployments.members.pickling import CROSSING, packed, unpacked
 from fusion.chat import (
     Call,
     Completion,

@@ -12,9 +12,9 @@ import psutil
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from deployments.handle_member import HandleMember
+from deployments.members.handle import HandleMember
+from deployments.members.profiled import Voiced
 from deployments.vllm_member import EngineSettings, vllm_deployment
-from deployments.voiced import Voiced
 from fusion.chat import Call, Completion, Message, Request, Sampling
 from fusion.member import Emit, MemberProfile
 from fusion.presets import AgreementPolicy, DecisionMode, Policy, Pool, Preset, Task

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from deployments.model_limits import ModelLimits
-from deployments.voiced import Voiced, VoicedTokenizer
+from deployments.members.model_limits import ModelLimits
+from deployments.members.profiled import Voiced, VoicedTokenizer
 from fusion.ballot import blind
 from fusion.chat import Call, Message, Request, Sampling, Tool
 from fusion.errors import ContextExceeded

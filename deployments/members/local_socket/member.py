@@ -7,12 +7,12 @@ from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
-from deployments.handle_member import HandleMember
-from deployments.local_channel import this_cluster
-from deployments.local_client import Gone, LocalReplicas, NotHere
-from deployments.member_replica import ReplicaStatus
-from deployments.model_limits import ModelLimits
-from deployments.socket_folders import sockets_of
+from deployments.members.handle import HandleMember
+from deployments.members.local_socket.client import Gone, LocalReplicas, NotHere
+from deployments.members.local_socket.paths import sockets_of
+from deployments.members.local_socket.protocol import this_cluster
+from deployments.members.model_limits import ModelLimits
+from deployments.members.replica import ReplicaStatus
 from fusion.chat import Call, Completion
 from fusion.errors import MalformedReply, MemberError, MemberUnavailable
 from fusion.member import Emit

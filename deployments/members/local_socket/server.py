@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 from ray import serve
 
-from deployments.local_channel import Frames, Kind, this_cluster
-from deployments.pickled_values import packed, unpacked
-from deployments.socket_folders import listening_in, sockets_of
+from deployments.members.local_socket.paths import listening_in, sockets_of
+from deployments.members.local_socket.protocol import Frames, Kind, this_cluster
+from deployments.members.pickling import packed, unpacked
 from fusion.chat import Call
 
 

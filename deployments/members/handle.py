@@ -12,8 +12,8 @@ from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException, RequestCancelledError
 from ray.serve.handle import DeploymentHandle
 
-from deployments.member_replica import ReplicaStatus
-from deployments.model_limits import ModelLimits
+from deployments.members.model_limits import ModelLimits
+from deployments.members.replica import ReplicaStatus
 from fusion.chat import Call, Completion, Delta
 from fusion.errors import MalformedReply, MemberError, MemberOverloaded, MemberUnavailable
 from fusion.member import Emit

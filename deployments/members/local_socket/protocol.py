@@ -20,6 +20,8 @@ from typing import Any, cast
 import ray
 
 _HEAD = struct.Struct("<IBQ")
+
+
 MAX_FRAME_BYTES = 1 << 30
 
 

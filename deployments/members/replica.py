@@ -12,14 +12,17 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 from deployments.autoscaling import NEARBY
-from deployments.local_server import LocalServer, listen
+from deployments.members.local_socket.server import LocalServer, listen
 from deployments.resilience.breaker import State
 from fusion.chat import Call, Completion, Delta
 from fusion.errors import MemberError, unexpected, whereabouts
 from fusion.member import Member
 
 Outcome = Completion | MemberError
+
+
 Deltas = tuple[Delta, ...]
+
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +36,7 @@ class ReplicaStatus:
 
 
 class MemberReplica:
-    """Serves one backend's members. Calls bring the members' voices along (`deployments.voiced`), so that a voice can
+    """Serves one backend's members. Calls bring the members' voices along (`deployments.members.profiled`), so that a voice can
     change and the backend goes on.
 
     `connect` makes the backend's `Member` in the replica's own process.

@@ -12,7 +12,10 @@ from fusion.errors import MemberError
 from fusion.member import MemberProfile
 
 ATTEMPTS = 10
+
+
 PAUSE_S = 10.0
+
 
 _log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ import asyncio
 from pathlib import Path
 from typing import cast
 
-from deployments.local_channel import Frames, Kind
-from deployments.pickled_values import packed, unpacked
+from deployments.members.local_socket.protocol import Frames, Kind
+from deployments.members.pickling import packed, unpacked
 from fusion.chat import Call, Delta
 from fusion.member import Emit
 
