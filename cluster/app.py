@@ -22,7 +22,7 @@ from cluster.versions import fingerprint, versioned
 from deployments.autoscaling import autoscaling_config
 from deployments.catalogue import Catalogue
 from deployments.judge import MEMBER_TIMEOUT_S, Judge
-from deployments.remote_replica import RemoteReplica, RemoteSettings
+from deployments.providers.replica import RemoteReplica, RemoteSettings
 from deployments.resilience.breaker import BreakerSettings
 from deployments.resilience.limits import LimitSettings
 from deployments.resilience.retries import RetrySettings

@@ -19,14 +19,14 @@ from cluster.preset_config import PresetConfig
 from cluster.strict import Seconds, StrictModel
 from cluster.trace_config import TracesConfig, TracingConfig, provider_of
 from deployments.catalogue import OPENROUTER_FUSION
-from deployments.openai_dialects import dialect_of
 from deployments.openrouter import MAX_PANEL
+from deployments.providers.base import Api
+from deployments.providers.openai.dialects import dialect_of
 from deployments.resilience.breaker import BreakerSettings
 from deployments.resilience.limits import LimitSettings
 from deployments.resilience.retries import RetrySettings
 from deployments.resilience.targets import Backup
 from deployments.tracing.settings import TracingSettings
-from deployments.wire import Api
 from fusion.chat import Effort, Reasoning, Sampling
 from fusion.member import MemberProfile
 from fusion.presets import Preset

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from cluster.config import ClusterConfig, MemberConfig, RemoteBackendConfig, VllmBackendConfig
 from cluster.remote_backend import remote_backend
-from deployments.remote_member import RemoteMember
+from deployments.providers.member import RemoteMember
 from deployments.secrets import MissingSecret
 from fusion.chat import Call, Completion, Message, Request, Sampling, Tool
 from fusion.errors import (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cluster.config import RemoteBackendConfig
-from deployments.remote_member import RemoteBackend, Timeouts
+from deployments.providers.member import RemoteBackend, Timeouts
 from deployments.secrets import Secret
 
 

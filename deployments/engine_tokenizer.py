@@ -13,7 +13,7 @@ from typing import Any, cast
 from ray.llm._internal.serve.core.configs.openai_api_models import TokenizeChatRequest, TokenizeCompletionRequest
 from ray.serve.llm import LLMServer
 
-from deployments.openai_wire import chat_body
+from deployments.providers.openai.chat import chat_body
 from fusion.chat import Call
 from fusion.errors import MemberUnavailable
 from fusion.limits.context import without_images

@@ -33,7 +33,7 @@ from deployments.engine_schemas import lengths_as_patterns
 from deployments.engine_tokenizer import engine_tokens
 from deployments.members.model_limits import ModelLimits
 from deployments.members.replica import Deltas, MemberReplica, Outcome, ReplicaStatus, outcome_of
-from deployments.openai_wire import StreamReader, chat_body, completion_from
+from deployments.providers.openai.chat import StreamReader, chat_body, completion_from
 from fusion.chat import Call, Completion
 from fusion.errors import (
     ContextExceeded,

@@ -11,7 +11,7 @@ from cluster.config import ClusterConfig, RemoteBackendConfig
 from cluster.remote_backend import remote_backend
 from cluster.traces.folder import TracesError
 from deployments.members.profiled import Voiced
-from deployments.remote_member import RemoteBackend, RemoteMember
+from deployments.providers.member import RemoteBackend, RemoteMember
 from deployments.resilience.compose import ResilienceSettings, resilient
 from deployments.resilience.limits import Limiter, LimitSettings
 from deployments.resilience.retries import RetrySettings

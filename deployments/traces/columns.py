@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic_core import to_json
 
-from deployments.openai_wire import Dialect, chat_body
+from deployments.providers.openai.chat import Dialect, chat_body
 from deployments.traces.arrow import pa
 from deployments.traces.fused_request import FusedRequest, JudgeCall
 from fusion.chat import Call, Completion, Request, Usage

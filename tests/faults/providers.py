@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Protocol
 
-from deployments.wire import Api
+from deployments.providers.base import Api
 
 Document = dict[str, Any]
 

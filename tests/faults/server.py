@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from deployments.remote_member import RemoteBackend, RemoteMember, Timeouts
+from deployments.providers.member import RemoteBackend, RemoteMember, Timeouts
 from deployments.secrets import Secret
 from fusion.chat import Completion, Delta, Usage
 from fusion.errors import (

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from deployments.members.replica import MemberReplica, Outcome
-from deployments.remote_member import RemoteBackend, RemoteMember
+from deployments.providers.member import RemoteBackend, RemoteMember
 from deployments.secrets import Secret
 from fusion.chat import Message
 from fusion.errors import MemberError

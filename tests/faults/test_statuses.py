@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.wire import Api
+from deployments.providers.base import Api
 from fusion.errors import MemberOverloaded
 from tests.faults.server import KEY, WAYS, Way, failure, member_at
 from tests.remote.upstream import reply, upstream

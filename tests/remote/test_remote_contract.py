@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from deployments.remote_member import RemoteBackend, RemoteMember
-from deployments.wire import Api
+from deployments.providers.base import Api
+from deployments.providers.member import RemoteBackend, RemoteMember
 from fusion.chat import Message
 from tests.member_contract import CHECKS, Subject
 from tests.remote.upstream import OPENING, Action, Asked, Stall, reply, streamed, upstream

@@ -13,9 +13,9 @@ import pytest
 
 from deployments.egress.images import ImageUrls
 from deployments.egress.public_internet import PublicInternet
-from deployments.remote_member import LINGER_S, RemoteBackend, RemoteMember, Timeouts
+from deployments.providers.base import Api
+from deployments.providers.member import LINGER_S, RemoteBackend, RemoteMember, Timeouts
 from deployments.secrets import Secret
-from deployments.wire import Api
 from fusion.chat import Completion, Delta, ImagePart, Message, Sampling, Usage
 from fusion.errors import EmptyCompletion, MalformedReply, MemberRejected, MemberTimeout
 from tests.remote.internets import PRIVATE, PUBLIC, Names, images

@@ -14,7 +14,7 @@ import pytest
 
 from deployments.chat_request import parse_chat
 from deployments.onlookers import Onlookers
-from deployments.remote_member import RemoteBackend, RemoteMember
+from deployments.providers.member import RemoteBackend, RemoteMember
 from deployments.request_headers import REQUEST_HEADERS
 from deployments.resilience.compose import ResilienceSettings, resilient
 from deployments.resilience.retries import RetrySettings

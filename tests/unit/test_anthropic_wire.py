@@ -9,9 +9,14 @@ import pytest
 from hypothesis import given
 
 import fusion.errors
-from deployments.anthropic_schema import UnclosableObject, closed_schema
-from deployments.anthropic_wire import DEFAULT_MAX_TOKENS, AnthropicStreamReader, AnthropicWire, is_a_copy
-from deployments.upstream_errors import error_from_response
+from deployments.providers.anthropic.json_schema import UnclosableObject, closed_schema
+from deployments.providers.anthropic.messages import (
+    DEFAULT_MAX_TOKENS,
+    AnthropicStreamReader,
+    AnthropicWire,
+    is_a_copy,
+)
+from deployments.providers.errors import error_from_response
 from fusion.chat import (
     Call,
     Completion,

@@ -8,7 +8,7 @@ import pytest
 
 from cluster.app import member_deployments
 from cluster.config import ClusterConfig
-from deployments.remote_replica import RemoteSettings
+from deployments.providers.replica import RemoteSettings
 from deployments.resilience.limits import LimitSettings
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 
 import fusion.errors
-from deployments.gemini_wire import GeminiStreamReader, GeminiWire
-from deployments.upstream_errors import error_from_response
+from deployments.providers.errors import error_from_response
+from deployments.providers.gemini.generate_content import GeminiStreamReader, GeminiWire
 from fusion.chat import Call, Completion, Delta, ImagePart, JsonSchema, Message, TextPart, Tool, ToolCall, Usage
 from fusion.errors import MemberError, MemberOverloaded, MemberRejected
 from tests.unit.test_openai_wire import error_in

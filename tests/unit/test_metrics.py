@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deployments.metrics import MEMBERS, METRICS, PERIOD_S, PREFIX, TRACES, Exporter, Family
-from deployments.remote_member import RemoteBackend
-from deployments.remote_replica import RemoteSettings, connect
+from deployments.providers.member import RemoteBackend
+from deployments.providers.replica import RemoteSettings, connect
 from deployments.resilience.breaker import BreakerSettings
 from deployments.resilience.limits import LimitSettings
 from deployments.resilience.retries import RetrySettings

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 
 import fusion.errors
-from deployments.openai_dialects import COMMON, dialect_of
-from deployments.openai_wire import OpenAIWire, StreamReader, chat_body, completion_from
-from deployments.upstream_errors import error_from_response
+from deployments.providers.errors import error_from_response
+from deployments.providers.openai.chat import OpenAIWire, StreamReader, chat_body, completion_from
+from deployments.providers.openai.dialects import COMMON, dialect_of
 from fusion.chat import Completion, Delta, ImagePart, JsonSchema, Message, TextPart, ToolCall, ToolCallDelta, Usage
 from fusion.errors import MalformedReply, MemberError, MemberOverloaded, MemberRejected, MemberUnavailable
 from tests.unit.wire_cases import CONVERSATION, JSON, PNG, SCHEMA, TIME, WEATHER, call_of, mutated, sampled

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from deployments.anthropic_wire import AnthropicWire
-from deployments.gemini_wire import GeminiWire
-from deployments.openai_dialects import dialect_of
-from deployments.openai_wire import OpenAIWire
-from deployments.wire import WireFormat
+from deployments.providers.anthropic.messages import AnthropicWire
+from deployments.providers.base import WireFormat
+from deployments.providers.gemini.generate_content import GeminiWire
+from deployments.providers.openai.chat import OpenAIWire
+from deployments.providers.openai.dialects import dialect_of
 from fusion.chat import Effort, Reasoning, Sampling
 from fusion.errors import MemberRejected
 from fusion.member import MemberProfile

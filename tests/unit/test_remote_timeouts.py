@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import httpx
 import pytest
 
-from deployments.remote_member import MAX_ERROR_BODY_S, RemoteBackend, RemoteMember, Timeouts
+from deployments.providers.member import MAX_ERROR_BODY_S, RemoteBackend, RemoteMember, Timeouts
 from fusion.chat import Completion, Delta
 from fusion.errors import MemberOverloaded, MemberTimeout
 from tests.faults.providers import PROVIDERS, Provider, sse

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.sse import EventStream
+from deployments.providers.sse import EventStream
 
 
 def events(*pieces: bytes) -> list[bytes]:

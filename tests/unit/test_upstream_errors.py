@@ -20,7 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.egress.errors import FOREIGN_ERRORS
-from deployments.upstream_errors import (
+from deployments.providers.base import Complaint
+from deployments.providers.errors import (
     error_from_complaint,
     error_from_exception,
     error_from_response,
@@ -28,7 +29,6 @@ from deployments.upstream_errors import (
     retry_after_s,
     says_too_long,
 )
-from deployments.wire import Complaint
 from fusion.errors import (
     MalformedReply,
     MemberError,

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import httpx
 
-from deployments.remote_member import RemoteBackend, RemoteMember, Timeouts
+from deployments.providers.base import Api
+from deployments.providers.member import RemoteBackend, RemoteMember, Timeouts
 from deployments.secrets import Secret
-from deployments.wire import Api
 
 MODEL = "smollm2"
 KEY = "sk-a-very-secret-key"

@@ -16,8 +16,8 @@ import pytest
 from cluster.config_file import load
 from cluster.live_check import look
 from cluster.smollm2 import default_cache_dir, prepare
-from deployments.remote_member import RemoteMember
-from deployments.wire import Api
+from deployments.providers.base import Api
+from deployments.providers.member import RemoteMember
 from fusion.chat import Completion, Delta, JsonSchema, Message, Tool, ToolCall
 from fusion.errors import ContextExceeded, MemberError, MemberRejected, MemberUnauthorized
 from tests.member_contract import CHECKS, Subject, ignore, tool_calls_in

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from deployments.sse import EventStream
-from deployments.upstream_json import parsed
-from deployments.wire import StreamReader
+from deployments.providers.base import StreamReader
+from deployments.providers.lenient_json import parsed
+from deployments.providers.sse import EventStream
 from fusion.chat import Completion, Delta, ToolCall, Usage
 
 _FOLDER = Path(__file__).parent

@@ -17,9 +17,9 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from deployments.upstream_errors import CONTEXT_LENGTH_EXCEEDED, error_from_complaint, machine_code, says_too_long
-from deployments.upstream_json import count, items, mapping, new_call_id, parsed, text, written
-from deployments.wire import Complaint, InlineImage, image_source, refused
+from deployments.providers.base import Complaint, InlineImage, image_source, refused
+from deployments.providers.errors import CONTEXT_LENGTH_EXCEEDED, error_from_complaint, machine_code, says_too_long
+from deployments.providers.lenient_json import count, items, mapping, new_call_id, parsed, text, written
 from fusion.chat import (
     Call,
     Completion,
@@ -38,6 +38,7 @@ from fusion.errors import MalformedReply, MemberError, MemberRejected, MemberUna
 
 _PROVIDER = "Gemini"
 
+
 _FINISH_REASONS: Mapping[str, FinishReason] = {
     "MAX_TOKENS": "length",
     "CONTINUATION": "length",
@@ -55,6 +56,7 @@ _FINISH_REASONS: Mapping[str, FinishReason] = {
     "MODEL_ARMOR": "content_filter",
 }
 
+
 # The model broke off, and what there is of an answer is none.
 _BROKEN = frozenset(
     {
@@ -67,6 +69,7 @@ _BROKEN = frozenset(
     }
 )
 
+
 # A wrong key comes with the status 400, and so does an account or a country without access.
 _KINDS: Mapping[str, type[MemberError]] = {
     "API_KEY_INVALID": MemberUnauthorized,
@@ -74,9 +77,11 @@ _KINDS: Mapping[str, type[MemberError]] = {
     "FAILED_PRECONDITION": MemberUnauthorized,
 }
 
+
 # Gemini 3 refuses the function calls of a history without the signature that it gave with them. A fused answer's calls
 # may be another model's, which have none; this stands in for it (https://ai.google.dev/gemini-api/docs/thought-signatures).
 _NO_SIGNATURE = "skip_thought_signature_validator"
+
 
 _SETTINGS = {
     "temperature": "temperature",
@@ -86,6 +91,8 @@ _SETTINGS = {
     "frequency_penalty": "frequencyPenalty",
     "presence_penalty": "presencePenalty",
 }
+
+
 _DETAILS = {"low": "MEDIA_RESOLUTION_LOW", "high": "MEDIA_RESOLUTION_HIGH"}
 
 

@@ -14,7 +14,11 @@ from typing import Any, cast
 from pydantic_core import to_json
 
 _KEPT = frozenset({"type", "enum", "const", "title", "description", "default", "required"})
+
+
 _ANNOTATIONS = frozenset({"$schema", "$id", "$comment", "examples"})
+
+
 _FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"})
 
 

@@ -11,28 +11,35 @@ from typing import Any
 import httpx
 from pydantic_core import to_json
 
-from deployments.anthropic_wire import AnthropicWire, is_a_copy
 from deployments.egress.errors import FOREIGN_ERRORS
 from deployments.egress.images import ImageUrls, has_links
-from deployments.gemini_wire import GeminiWire
-from deployments.openai_dialects import dialect_of
-from deployments.openai_wire import OpenAIWire
+from deployments.providers.anthropic.messages import AnthropicWire, is_a_copy
+from deployments.providers.base import Api, Complaint, StreamReader, WireFormat
+from deployments.providers.errors import error_from_complaint, error_from_exception, error_from_response
+from deployments.providers.gemini.generate_content import GeminiWire
+from deployments.providers.http import UpstreamClient
+from deployments.providers.lenient_json import parsed
+from deployments.providers.openai.chat import OpenAIWire
+from deployments.providers.openai.dialects import dialect_of
+from deployments.providers.sse import EventStream
 from deployments.secrets import Secret
-from deployments.sse import EventStream
-from deployments.upstream_errors import error_from_complaint, error_from_exception, error_from_response
-from deployments.upstream_http import UpstreamClient
-from deployments.upstream_json import parsed
-from deployments.wire import Api, Complaint, StreamReader, WireFormat
 from fusion.chat import Call, Completion, Delta
 from fusion.errors import EmptyCompletion, MalformedReply, MemberError, MemberRejected, MemberTimeout
 from fusion.member import Emit
 
 MAX_RESPONSE_BYTES = 32 * 1024 * 1024
+
+
 MAX_ERROR_BYTES = 256 * 1024
+
+
 MAX_ERROR_BODY_S = 0.5
 """How long an error's body may take: its status says most of it."""
+
+
 LINGER_S = 0.1
 """How long a finished stream may take to end, so that its connection can be used again."""
+
 
 _DONE = b"[DONE]"
 

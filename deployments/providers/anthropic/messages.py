@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from deployments.anthropic_schema import UnclosableObject, closed_schema
-from deployments.anthropic_turns import PROVIDER, conversation
-from deployments.upstream_errors import CONTEXT_LENGTH_EXCEEDED, error_from_complaint, machine_code, says_too_long
-from deployments.upstream_json import count, items, mapping, new_call_id, text, written
-from deployments.wire import Complaint, refused
+from deployments.providers.anthropic.conversation import PROVIDER, conversation
+from deployments.providers.anthropic.json_schema import UnclosableObject, closed_schema
+from deployments.providers.base import Complaint, refused
+from deployments.providers.errors import CONTEXT_LENGTH_EXCEEDED, error_from_complaint, machine_code, says_too_long
+from deployments.providers.lenient_json import count, items, mapping, new_call_id, text, written
 from fusion.chat import (
     Call,
     Completion,
@@ -42,8 +42,13 @@ from fusion.chat import (
 from fusion.errors import MalformedReply, MemberError, MemberUnauthorized
 
 DEFAULT_MAX_TOKENS = 16_384
+
+
 MIN_THINKING_TOKENS = 1024
+
+
 API_VERSION = "2023-06-01"
+
 
 _FINISH_REASONS: Mapping[str, FinishReason] = {
     "max_tokens": "length",
@@ -51,6 +56,7 @@ _FINISH_REASONS: Mapping[str, FinishReason] = {
     "tool_use": "tool_calls",
     "refusal": "content_filter",
 }
+
 
 # For errors in mid-stream, which come with the status 200 (https://platform.claude.com/docs/en/api/errors).
 _STATUSES: Mapping[str, int] = {

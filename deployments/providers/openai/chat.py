@@ -16,10 +16,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from deployments.openai_dialects import COMMON, Dialect
-from deployments.upstream_errors import CONTEXT_LENGTH_EXCEEDED, error_from_complaint, machine_code, says_too_long
-from deployments.upstream_json import count, items, mapping, new_call_id, text, written
-from deployments.wire import Complaint, InlineImage, image_source, refused
+from deployments.providers.base import Complaint, InlineImage, image_source, refused
+from deployments.providers.errors import CONTEXT_LENGTH_EXCEEDED, error_from_complaint, machine_code, says_too_long
+from deployments.providers.lenient_json import count, items, mapping, new_call_id, text, written
+from deployments.providers.openai.dialects import COMMON, Dialect
 from fusion.chat import (
     Call,
     Completion,
@@ -39,6 +39,7 @@ from fusion.errors import MalformedReply, MemberError, MemberRejected, MemberUna
 
 _PROVIDER = "OpenAI's chat completions"
 
+
 _FINISH_REASONS: Mapping[str, FinishReason] = {
     "stop": "stop",
     "length": "length",
@@ -47,6 +48,7 @@ _FINISH_REASONS: Mapping[str, FinishReason] = {
     "function_call": "tool_calls",
     "content_filter": "content_filter",
 }
+
 
 # Where the code says more than the status that it comes with.
 _KINDS: Mapping[str, type[MemberError]] = {
@@ -59,8 +61,10 @@ _KINDS: Mapping[str, type[MemberError]] = {
     "content_policy_violation": MemberRejected,
 }
 
+
 # OpenRouter's 404 for parameters that no provider of a model takes.
 _UNSUPPORTED = ("No endpoints found that can handle the requested parameters", "No endpoints found that support")
+
 
 # For errors that come with the status 200.
 _STATUSES: Mapping[str, int] = {

@@ -28,8 +28,14 @@ class Dialect:
 
 
 COMMON = Dialect()
+
+
 _OPENAI = Dialect(max_tokens="max_completion_tokens", developer_role=True)
+
+
 _MISTRAL = Dialect(seed="random_seed", stream_options=False)
+
+
 # It leaves out whatever the provider that it chooses does not take, unless it is told to choose another one, and cuts
 # prompts that are too long for models of short contexts, unless it is told not to.
 # https://openrouter.ai/docs/guides/features/message-transforms
@@ -40,8 +46,12 @@ _OPENROUTER = Dialect(
         "plugins": [{"id": "context-compression", "enabled": False}],
     },
 )
+
+
 # https://github.com/ollama/ollama/issues/17921 and https://github.com/ollama/ollama/issues/17889
 _OLLAMA = Dialect(tool_choice=False, cuts_prompts=True)
+
+
 _BY_DOMAIN = {
     "openai.com": _OPENAI,
     "openai.azure.com": _OPENAI,
@@ -49,6 +59,8 @@ _BY_DOMAIN = {
     "openrouter.ai": _OPENROUTER,
     "ollama.com": _OLLAMA,
 }
+
+
 _OLLAMA_PORT = 11434
 
 

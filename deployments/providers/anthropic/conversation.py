@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from deployments.upstream_json import parsed
-from deployments.wire import InlineImage, image_source, refused
+from deployments.providers.base import InlineImage, image_source, refused
+from deployments.providers.lenient_json import parsed
 from fusion.chat import Call, ImagePart, Message, ToolCall
 from fusion.errors import MalformedReply
 
 PROVIDER = "Anthropic"
 
+
 _IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
+
+
 _NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9_-]")
 
 

@@ -12,8 +12,11 @@ import httpx
 from httpx_aiohttp import AiohttpTransport
 
 MAX_HEADERS = 128
+
+
 MAX_HEADER_BYTES = 8 * 1024
 """Of one header of a response, and of the line with its status."""
+
 
 _KEEP_ALIVE_S = 5.0
 

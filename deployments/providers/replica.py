@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from deployments.members.replica import MemberReplica, ReplicaStatus
 from deployments.metrics import Exporter
-from deployments.remote_member import RemoteBackend, RemoteMember, wire_format
+from deployments.providers.member import RemoteBackend, RemoteMember, wire_format
 from deployments.resilience.breaker import BreakerSettings
 from deployments.resilience.compose import ResilienceSettings, Resilient, resilient
 from deployments.resilience.limits import Limiter, LimitSettings

@@ -15,7 +15,7 @@ import aiohttp
 import httpx
 from aiohttp.http_exceptions import HttpProcessingError
 
-from deployments.wire import Complaint
+from deployments.providers.base import Complaint
 from fusion.errors import (
     ContextExceeded,
     MalformedReply,
