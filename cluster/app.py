@@ -19,8 +19,8 @@ from cluster.config import ClusterConfig, JudgeReplicas, RemoteBackendConfig, Re
 from cluster.remote_backend import remote_backend
 from cluster.smollm2 import default_cache_dir
 from cluster.versions import fingerprint, versioned
+from deployments.api.models import Catalogue
 from deployments.autoscaling import autoscaling_config
-from deployments.catalogue import Catalogue
 from deployments.judge import MEMBER_TIMEOUT_S, Judge
 from deployments.providers.replica import RemoteReplica, RemoteSettings
 from deployments.resilience.breaker import BreakerSettings

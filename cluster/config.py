@@ -18,8 +18,8 @@ from cluster.observability import ObservabilityConfig
 from cluster.preset_config import PresetConfig
 from cluster.strict import Seconds, StrictModel
 from cluster.trace_config import TracesConfig, TracingConfig, provider_of
-from deployments.catalogue import OPENROUTER_FUSION
-from deployments.openrouter import MAX_PANEL
+from deployments.api.models import OPENROUTER_FUSION
+from deployments.api.openrouter import MAX_PANEL
 from deployments.providers.base import Api
 from deployments.providers.openai.dialects import dialect_of
 from deployments.resilience.breaker import BreakerSettings

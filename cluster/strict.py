@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from deployments.chat_request import MAX_DEADLINE_S
+from deployments.api.chat_schema import MAX_DEADLINE_S
 
 Seconds = Annotated[float, Field(gt=0, le=MAX_DEADLINE_S)]
 

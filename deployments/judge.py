@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
+from deployments.api.app import http_api
+from deployments.api.auth import Limits, key_digest
+from deployments.api.chat_request import ChatRequest
+from deployments.api.models import Catalogue
 from deployments.autoscaling import DURATION, QUEUED
-from deployments.catalogue import Catalogue
-from deployments.chat_request import ChatRequest
-from deployments.http_api import Limits, http_api, key_digest
 from deployments.members.handle import HandleMember
 from deployments.members.local_socket.member import AskingNearby, member_behind
 from deployments.members.model_limits import ModelLimits, learn, with_limits

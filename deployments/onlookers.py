@@ -14,9 +14,9 @@ from opentelemetry import context as otel_context
 from ray import serve
 from ray.serve import context as serve_context
 
-from deployments.chat_request import ChatRequest
+from deployments.api.app import REQUEST_HEADERS
+from deployments.api.chat_request import ChatRequest
 from deployments.metrics import TRACES, Exporter
-from deployments.request_headers import REQUEST_HEADERS
 from deployments.traces.fused_request import Account, FusedRequest
 from deployments.traces.settings import TraceSettings
 from deployments.tracing.members import Traced

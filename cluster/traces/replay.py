@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from cluster.traces.folder import Row
-from deployments.chat_request import parse_chat
+from deployments.api.chat_request import parse_chat
 from deployments.traces.fused_request import Account, JudgeCall
 from fusion.chat import Call, Completion, Message, ToolCall, Usage
 from fusion.errors import MemberError, MemberTimeout, MemberUnavailable

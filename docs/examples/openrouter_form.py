@@ -2,8 +2,8 @@
 
 import json
 
-from deployments.catalogue import Catalogue
-from deployments.chat_request import parse_chat
+from deployments.api.chat_request import parse_chat
+from deployments.api.models import Catalogue
 from fusion import MemberProfile, Preset
 from fusion.errors import InvalidRequest
 

@@ -8,10 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
-from deployments.catalogue import Catalogue
-from deployments.chat_request import ChatRequest
+from deployments.api.app import http_api
+from deployments.api.auth import Limits
+from deployments.api.chat_request import ChatRequest
+from deployments.api.models import Catalogue
 from deployments.egress.images import ImageUrls
-from deployments.http_api import Limits, http_api
 from fusion.chat import Completion, ImagePart, Usage
 from fusion.member import Emit, MemberProfile
 from fusion.presets import Preset

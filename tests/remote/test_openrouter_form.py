@@ -8,9 +8,10 @@ import httpx
 import openai
 import pytest
 
-from deployments.catalogue import Catalogue
-from deployments.chat_request import ChatRequest
-from deployments.http_api import Limits, http_api
+from deployments.api.app import http_api
+from deployments.api.auth import Limits
+from deployments.api.chat_request import ChatRequest
+from deployments.api.models import Catalogue
 from fusion.chat import Call, Completion, Reasoning
 from fusion.member import Emit
 from fusion.presets import Policy, Pool, Preset, Task

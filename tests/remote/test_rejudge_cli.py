@@ -16,7 +16,7 @@ import yaml
 from typer.testing import CliRunner
 
 from cluster.cli import app
-from deployments.chat_request import parse_chat
+from deployments.api.chat_request import parse_chat
 from fusion.chat import Call
 from fusion.testing import Answer, ScriptedMember
 from tests.panels import favouring

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from deployments.chat_request import parse_chat
+from deployments.api.app import REQUEST_HEADERS
+from deployments.api.chat_request import parse_chat
 from deployments.onlookers import Onlookers
 from deployments.providers.member import RemoteBackend, RemoteMember
-from deployments.request_headers import REQUEST_HEADERS
 from deployments.resilience.compose import ResilienceSettings, resilient
 from deployments.resilience.retries import RetrySettings
 from deployments.secrets import Secret

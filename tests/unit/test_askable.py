@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.chat_response import error_body, fusion_body, status_of
+from deployments.api.chat_response import fusion_body
+from deployments.api.errors import error_body, status_of
 from deployments.members.profiled import Voiced, VoicedTokenizer
 from fusion.chat import Call, ImagePart, Message, Request, Sampling, TextPart, Tool, ToolCall
 from fusion.errors import ContextExceeded, MemberError, MemberRejected, MemberUnavailable, NoQuorum, TakesNoImages

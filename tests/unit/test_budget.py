@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.chat_response import error_body, fusion_body, status_of
+from deployments.api.chat_response import fusion_body
+from deployments.api.errors import error_body, status_of
 from fusion.ballot import blind
 from fusion.chat import Call, Completion, ImagePart, Message, Request, Sampling, TextPart, Usage
 from fusion.errors import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from deployments.chat_response import Envelope, candidate_body, fusion_body, usage_body
+from deployments.api.chat_response import Envelope, candidate_body, fusion_body, usage_body
 from fusion.chat import Completion, Delta, Usage
 from fusion.results import Assembly, Candidate, Fused, FusedField, LeftOut, TakenBlock, Timings, ToolVote, VotedCall
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.chat_response import fusion_body
+from deployments.api.chat_response import fusion_body
 from fusion.ballot import blind
 from fusion.chat import Call, Completion, ImagePart, JsonSchema, Message, Request, Sampling, TextPart, ToolCall
 from fusion.errors import MemberUnavailable

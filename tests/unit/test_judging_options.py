@@ -9,9 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from cluster.preset_config import PresetConfig
-from deployments.catalogue import Catalogue
-from deployments.chat_request import parse_chat
-from deployments.chat_response import fusion_body
+from deployments.api.chat_request import parse_chat
+from deployments.api.chat_response import fusion_body
+from deployments.api.models import Catalogue
 from fusion.chat import Call
 from fusion.errors import InvalidRequest
 from fusion.member import MemberProfile

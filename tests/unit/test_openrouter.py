@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from deployments.catalogue import Catalogue
-from deployments.chat_request import ChatRequest, parse_chat
-from deployments.openrouter import UNSUPPORTED, Unsupported
+from deployments.api.chat_request import ChatRequest, parse_chat
+from deployments.api.models import Catalogue
+from deployments.api.openrouter import UNSUPPORTED, Unsupported
 from fusion.chat import Reasoning, Request, Sampling
 from fusion.errors import InvalidRequest, UnknownModel
 from fusion.member import MemberProfile

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.chat_request import parse_chat
+from deployments.api.chat_request import parse_chat
 from deployments.secrets import Secret
 from deployments.traces import destination as destinations
 from deployments.traces import recorder as recorders

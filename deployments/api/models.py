@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import starmap
 from typing import Any
 
-from deployments.chat_request import ChatRequest
+from deployments.api.chat_request import ChatRequest
 from fusion.ballot import MAX_CANDIDATES
 from fusion.errors import InvalidRequest, UnknownModel
 from fusion.member import MemberProfile

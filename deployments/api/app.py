@@ -7,14 +7,13 @@ away. The few others are Starlette's. Serve names every request and puts `x-requ
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import logging
 import math
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from pydantic_core import to_json
@@ -24,22 +23,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments.catalogue import Catalogue
-from deployments.chat_request import ChatRequest, parse_chat
-from deployments.chat_response import (
-    DONE,
-    BodyTooLarge,
-    Envelope,
-    Unauthenticated,
-    error_body,
-    error_headers,
-    event_body,
-    fusion_body,
-    sse,
-    status_of,
-)
+from deployments.api.auth import Limits, authenticate
+from deployments.api.chat_request import ChatRequest, parse_chat
+from deployments.api.chat_response import DONE, Envelope, event_body, fusion_body, sse
+from deployments.api.errors import BodyTooLarge, error_body, error_headers, status_of
+from deployments.api.models import Catalogue
 from deployments.egress.images import ImageUrls
-from deployments.request_headers import REQUEST_HEADERS
 from fusion.chat import Completion, Delta, Usage
 from fusion.errors import FusionError, InvalidRequest, whereabouts
 from fusion.member import Emit
@@ -48,13 +37,17 @@ from fusion.progress import Progress, Watcher
 from fusion.results import Fused
 
 _JSON = (b"content-type", b"application/json")
+
+
 _EVENT_STREAM = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 ]
 
+
 T = TypeVar("T")
+
 
 _log = logging.getLogger(__name__)
 
@@ -71,30 +64,16 @@ class Orchestrator(Protocol):
     async def readiness(self) -> dict[str, Any]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a request must keep to. `key_digests` are the SHA-256 digests of the keys that open the API, None when it
-    is open to all who can reach it."""
-
-    max_body_bytes: int = 4 * 1024 * 1024
-    key_digests: tuple[bytes, ...] | None = None
-
-
-def key_digest(key: str) -> bytes:
-    """A key as it is compared: of one length, and not the key itself."""
-    return hashlib.sha256(key.encode()).digest()
-
-
 def http_api(orchestrator: Orchestrator, limits: Limits, images: ImageUrls | None = None) -> ASGIApp:
     """The application: chat completions, models, health."""
     started = int(time.time())
 
     async def models(request: HttpRequest) -> Response:
-        _authenticate(request.scope, limits)
+        authenticate(request.scope, limits)
         return _json_response(orchestrator.catalogue.models(started))
 
     async def model(request: HttpRequest) -> Response:
-        _authenticate(request.scope, limits)
+        authenticate(request.scope, limits)
         wanted = request.path_params["model"]
         for entry in orchestrator.catalogue.models(started)["data"]:
             if entry["id"] == wanted:
@@ -143,7 +122,7 @@ class _Chat:
         started_at = asyncio.get_running_loop().time()
         REQUEST_HEADERS.set(scope["headers"])
         try:
-            _authenticate(scope, self._limits)
+            authenticate(scope, self._limits)
             chat = parse_chat(await _body(receive, self._limits.max_body_bytes))
             reply = self._reply(chat, _Reply(send, chat), started_at)
         except FusionError as error:
@@ -288,17 +267,6 @@ async def _body(receive: Receive, max_bytes: int) -> bytes:
             return b"".join(parts)
 
 
-def _authenticate(scope: Scope, limits: Limits) -> None:
-    if limits.key_digests is None:
-        return
-    headers: dict[bytes, bytes] = dict(scope["headers"])
-    kind, _, key = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-    given = key_digest(key.strip() if kind.lower() == "bearer" else "")
-    # Every key is compared, so that the time taken says nothing about which one was close.
-    if not sum(hmac.compare_digest(given, known) for known in limits.key_digests):
-        raise Unauthenticated("no valid API key: send one as `Authorization: Bearer KEY`")
-
-
 def _json_response(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(to_json(body), status, headers, media_type="application/json")
 
@@ -314,3 +282,6 @@ async def _send(
     sized = [*headers, (b"content-length", str(len(content)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": sized})
     await send({"type": "http.response.body", "body": content, "more_body": False})
+
+
+REQUEST_HEADERS: ContextVar[Iterable[tuple[bytes, bytes]]] = ContextVar("request_headers", default=())

@@ -18,9 +18,14 @@ from fusion.chat import Effort, Reasoning, Sampling
 from fusion.errors import InvalidRequest
 
 FUSION_TOOL = "openrouter:fusion"
+
+
 MAX_PANEL = 16
+
+
 DEFAULT_MAX_COMPLETION_TOKENS = 16_000
 """What a judging call may use when it is to think and nobody said how much, which is OpenRouter's own default."""
+
 
 UNSUPPORTED: Mapping[str, str] = {
     "models": "a preset's panel and its judges say who is asked, and members' `fallbacks` who stands in",
@@ -151,6 +156,8 @@ class FusionSettings(Body):
 
 
 _NO_WEB = "not supported: members do not search the web, so there are no calls of tools to allow or to limit"
+
+
 _NOT_SETTINGS: Mapping[str, str] = {
     "max_tool_calls": _NO_WEB,
     "tools": _NO_WEB,

@@ -1,6 +1,6 @@
 """The body of `POST /v1/chat/completions`, checked and turned into values.
 
-OpenAI's shape with two extensions: `fusion`, and OpenRouter's form that says the same (`deployments.openrouter`).
+OpenAI's shape with two extensions: `fusion`, and OpenRouter's form that says the same (`deployments.api.openrouter`).
 """
 
 from __future__ import annotations
@@ -8,213 +8,38 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal, cast
+from typing import Literal
 
-from pydantic import BaseModel, Discriminator, Field, JsonValue, Tag, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError
 
-from deployments.openrouter import (
+from deployments.api.chat_schema import (
+    ChatBody,
+    FusionOptions,
+    MessageBody,
+    ResponseFormatBody,
+    StreamOptionsBody,
+    TextPartBody,
+    ToolBody,
+    ToolChoiceBody,
+)
+from deployments.api.openrouter import (
     UNSUPPORTED,
-    Body,
     FusionSettings,
-    PluginEntry,
-    ReasoningOptions,
-    ServerTool,
-    Unsupported,
-    UsageOptions,
     fusion_plugin,
     fusion_tool,
 )
 from fusion.chat import (
-    Effort,
     ImagePart,
     JsonSchema,
     Message,
     Reasoning,
     Request,
-    Role,
     Sampling,
     TextPart,
     Tool,
     ToolCall,
 )
 from fusion.errors import InvalidRequest
-from fusion.presets import DecisionMode
-from fusion.results import AnalysisMode, Mode
-
-MAX_DEADLINE_S = 3600.0
-MAX_ROUNDS = 5
-MAX_CRITERIA = 8
-
-NonEmpty = Annotated[str, Field(min_length=1)]
-
-
-class _TextPart(Body):
-    type: Literal["text"]
-    text: str
-
-
-class _ImageUrl(Body):
-    url: NonEmpty
-    detail: Literal["auto", "low", "high"] | None = None
-
-
-class _ImagePart(Body):
-    type: Literal["image_url"]
-    image_url: _ImageUrl
-
-
-class _Function(Body):
-    name: NonEmpty
-    arguments: str
-
-
-class _ToolCall(Body):
-    id: NonEmpty
-    type: Literal["function"] = "function"
-    function: _Function
-
-
-class _Message(Body):
-    role: Role
-    content: str | list[Annotated[_TextPart | _ImagePart, Field(discriminator="type")]] | None = None
-    name: str | None = None
-    tool_calls: list[_ToolCall] | None = None
-    tool_call_id: str | None = None
-    refusal: str | None = None
-    # Clients send an answer back as it came: with what the model showed of its thinking, which is for no other model,
-    # and with fields of OpenAI's that are empty here.
-    reasoning: str | None = None
-    reasoning_content: str | None = None
-    reasoning_details: list[dict[str, JsonValue]] | None = None
-    annotations: Annotated[list[JsonValue], Field(max_length=0)] | None = None
-    audio: None = None
-    function_call: None = None
-
-    @model_validator(mode="after")
-    def _complete(self) -> _Message:
-        if self.content is None and not (self.role == "assistant" and (self.tool_calls or self.refusal)):
-            raise ValueError(f"a message of the role {self.role} needs content")
-        if (self.role == "tool") != (self.tool_call_id is not None):
-            raise ValueError("tool_call_id belongs to messages of the role tool, and to all of them")
-        return self
-
-
-class _ToolFunction(Body):
-    name: NonEmpty
-    description: str | None = None
-    parameters: dict[str, JsonValue] | None = None
-    strict: bool | None = None
-
-
-class _Tool(Body):
-    type: Literal["function"]
-    function: _ToolFunction
-
-
-def _tool_kind(tool: Any) -> str:
-    kind = cast("dict[str, Any]", tool).get("type") if isinstance(tool, dict) else None
-    return "function" if kind in (None, "function") else "server"
-
-
-_AnyTool = Annotated[
-    Annotated[_Tool, Tag("function")] | Annotated[ServerTool, Tag("server")], Discriminator(_tool_kind)
-]
-
-
-class _NamedFunction(Body):
-    name: NonEmpty
-
-
-class _ToolChoice(Body):
-    type: Literal["function"]
-    function: _NamedFunction
-
-
-class _Schema(Body):
-    name: NonEmpty
-    schema_: dict[str, JsonValue] = Field(alias="schema")
-    strict: bool | None = None
-    description: str | None = None
-
-
-class _ResponseFormat(Body):
-    type: Literal["text", "json_object", "json_schema"]
-    json_schema: _Schema | None = None
-
-    @model_validator(mode="after")
-    def _complete(self) -> _ResponseFormat:
-        if (self.type == "json_schema") != (self.json_schema is not None):
-            raise ValueError("json_schema belongs to the type json_schema, which needs it")
-        return self
-
-
-class _StreamOptions(Body):
-    include_usage: bool = False
-    include_obfuscation: bool | None = None
-
-
-CriterionName = Annotated[str, Field(min_length=1, max_length=40, pattern=r'^[^"\\{}\r\n]+$')]
-Weight = Annotated[float, Field(gt=0, le=1000, strict=False)]
-
-
-class FusionOptions(Body):
-    """What a request may change of its preset."""
-
-    mode: Mode | None = None
-    panel: Annotated[list[str], Field(min_length=1, max_length=16)] | None = None
-    judge: str | Annotated[list[str], Field(min_length=1, max_length=16)] | None = None
-    rounds: Annotated[int, Field(ge=1, le=MAX_ROUNDS)] | None = None
-    decision: DecisionMode | None = None
-    quorum: Annotated[int, Field(ge=1)] | None = None
-    straggler_grace: Annotated[float, Field(ge=0, strict=False)] | Literal["adaptive"] | None = None
-    deadline_s: Annotated[float, Field(gt=0, le=MAX_DEADLINE_S, strict=False)] | None = None
-    max_cost_usd: Annotated[float, Field(gt=0, strict=False, allow_inf_nan=False)] | None = None
-    jury: bool | None = None
-    rubric: Annotated[dict[CriterionName, Weight], Field(min_length=1, max_length=MAX_CRITERIA)] | None = None
-    no_harm: bool | None = None
-    analysis: AnalysisMode | None = None
-    include: Sequence[Literal["candidates", "events", "provenance", "analysis"]] = ()
-
-
-_Number = Annotated[float, Field(strict=False)]
-
-
-class _Chat(Unsupported):
-    model: NonEmpty
-    messages: Annotated[list[_Message], Field(min_length=1)]
-    temperature: Annotated[_Number, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[_Number, Field(gt=0, le=1)] | None = None
-    frequency_penalty: Annotated[_Number, Field(ge=-2, le=2)] | None = None
-    presence_penalty: Annotated[_Number, Field(ge=-2, le=2)] | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
-    stop: str | Annotated[list[str], Field(max_length=16)] | None = None
-    seed: int | None = None
-    n: Annotated[int, Field(ge=1)] | None = None
-    logprobs: bool | None = None
-    top_logprobs: int | None = None
-    tools: list[_AnyTool] | None = None
-    tool_choice: Literal["none", "auto", "required"] | _ToolChoice | None = None
-    parallel_tool_calls: bool | None = None
-    response_format: _ResponseFormat | None = None
-    stream: bool | None = None
-    stream_options: _StreamOptions | None = None
-    fusion: FusionOptions | None = None
-    plugins: list[PluginEntry] | None = None
-    reasoning: ReasoningOptions | None = None
-    reasoning_effort: Effort | None = None
-    include_reasoning: bool | None = None
-    usage: UsageOptions | None = None
-    # These say nothing about the answer, and clients send them unasked.
-    user: str | None = None
-    metadata: dict[str, JsonValue] | None = None
-    store: bool | None = None
-    service_tier: str | None = None
-    safety_identifier: str | None = None
-    prompt_cache_key: str | None = None
-    prompt_cache_retention: str | None = None
-    session_id: str | None = None
-    trace: dict[str, JsonValue] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +71,7 @@ def parse_chat(body: bytes) -> ChatRequest:
         InvalidRequest: it is not JSON, or breaks the shape; `param` is the path of the first offending field.
     """
     try:
-        chat = _Chat.model_validate_json(body)
+        chat = ChatBody.model_validate_json(body)
     except ValidationError as error:
         raise _invalid(error) from None
     if chat.n not in (None, 1):
@@ -261,11 +86,11 @@ def parse_chat(body: bytes) -> ChatRequest:
     if sum(given is not None for given in (chat.fusion, plugin, tool)) > 1:
         param = "tools" if tool else "plugins"
         raise InvalidRequest("give one of fusion, the fusion plugin and the tool openrouter:fusion", param=param)
-    functions = [tool for tool in chat.tools or () if isinstance(tool, _Tool)]
+    functions = [tool for tool in chat.tools or () if isinstance(tool, ToolBody)]
     # With no other tool, a choice of tools is about fusion, which is not left to choice here.
     if chat.tool_choice is not None and not functions and not (tool or chat.model.startswith("openrouter/")):
         raise InvalidRequest("tool_choice needs tools", param="tool_choice")
-    stream_options = chat.stream_options or _StreamOptions()
+    stream_options = chat.stream_options or StreamOptionsBody()
     parsed = ChatRequest(
         model=chat.model,
         request=_request(chat, functions),
@@ -291,14 +116,14 @@ def _with_settings(chat: ChatRequest, settings: FusionSettings, form: str) -> Ch
     )
 
 
-def _reasoning_field(chat: _Chat) -> Literal["reasoning_content", "reasoning"] | None:
+def _reasoning_field(chat: ChatBody) -> Literal["reasoning_content", "reasoning"] | None:
     if chat.include_reasoning is False or (chat.reasoning and chat.reasoning.exclude):
         return None
     asks_as_openrouter = chat.reasoning or chat.include_reasoning or chat.plugins
     return "reasoning" if asks_as_openrouter or chat.model.startswith("openrouter/") else "reasoning_content"
 
 
-def _reasoning(chat: _Chat) -> Reasoning | None:
+def _reasoning(chat: ChatBody) -> Reasoning | None:
     if chat.reasoning is not None and chat.reasoning_effort is not None:
         raise InvalidRequest("give either reasoning or reasoning_effort", param="reasoning_effort")
     if chat.reasoning is not None:
@@ -306,7 +131,7 @@ def _reasoning(chat: _Chat) -> Reasoning | None:
     return None if chat.reasoning_effort is None else Reasoning(chat.reasoning_effort)
 
 
-def _request(chat: _Chat, functions: Sequence[_Tool]) -> Request:
+def _request(chat: ChatBody, functions: Sequence[ToolBody]) -> Request:
     stop = (chat.stop,) if isinstance(chat.stop, str) else tuple(chat.stop or ()) or None
     choice = chat.tool_choice
     return Request(
@@ -323,7 +148,7 @@ def _request(chat: _Chat, functions: Sequence[_Tool]) -> Request:
         ),
         tools=tuple(Tool(**tool.function.model_dump()) for tool in functions),
         tool_choice=f"function:{choice.function.name}"
-        if isinstance(choice, _ToolChoice)
+        if isinstance(choice, ToolChoiceBody)
         else choice
         if functions
         else None,
@@ -332,11 +157,13 @@ def _request(chat: _Chat, functions: Sequence[_Tool]) -> Request:
     )
 
 
-def _message(message: _Message) -> Message:
+def _message(message: MessageBody) -> Message:
     content = message.content
     if isinstance(content, list):
         parts = tuple(
-            TextPart(part.text) if isinstance(part, _TextPart) else ImagePart(part.image_url.url, part.image_url.detail)
+            TextPart(part.text)
+            if isinstance(part, TextPartBody)
+            else ImagePart(part.image_url.url, part.image_url.detail)
             for part in content
         )
         # Text alone is kept as text: not every backend takes parts.
@@ -352,7 +179,7 @@ def _message(message: _Message) -> Message:
     )
 
 
-def _schema(wanted: _ResponseFormat | None) -> JsonSchema | None:
+def _schema(wanted: ResponseFormatBody | None) -> JsonSchema | None:
     if wanted is None or wanted.type == "text":
         return None
     if wanted.json_schema is None:
@@ -377,7 +204,7 @@ def _invalid(error: ValidationError) -> InvalidRequest:
 
 
 # pydantic puts the branch of a union it tried into the location; those are no part of the path.
-_BRANCHES = frozenset({"str", "text", "image_url", "_ToolChoice", "function", "server"})
+_BRANCHES = frozenset({"str", "text", "image_url", "ToolChoiceBody", "function", "server"})
 
 
 def _param(location: Sequence[int | str]) -> str:
@@ -392,14 +219,14 @@ def _param(location: Sequence[int | str]) -> str:
 
 def _is_branch(location: Sequence[int | str], position: int) -> bool:
     part = str(location[position])
-    if "[" in part or part in ("str", "_ToolChoice"):
+    if "[" in part or part in ("str", "ToolChoiceBody"):
         return True
     after_index = position > 0 and isinstance(location[position - 1], int)
     return after_index and part in _BRANCHES
 
 
 def _known(location: Sequence[int | str]) -> Iterable[str]:
-    model: type[BaseModel] = FusionOptions if location[0] == "fusion" else _Chat
+    model: type[BaseModel] = FusionOptions if location[0] == "fusion" else ChatBody
     return model.model_fields if len(location) <= 2 else ()
 
 
