@@ -22,12 +22,12 @@ from cluster.versions import fingerprint, versioned
 from deployments.api.models import Catalogue
 from deployments.autoscaling import autoscaling_config
 from deployments.judge import MEMBER_TIMEOUT_S, Judge
+from deployments.observability.tracing.settings import TracingSettings
 from deployments.providers.replica import RemoteReplica, RemoteSettings
 from deployments.resilience.breaker import BreakerSettings
 from deployments.resilience.limits import LimitSettings
 from deployments.resilience.retries import RetrySettings
 from deployments.secrets import Secret
-from deployments.tracing.settings import TracingSettings
 from fusion.member import MemberProfile
 
 APP_NAME = "fusion"

@@ -20,13 +20,13 @@ from cluster.strict import Seconds, StrictModel
 from cluster.trace_config import TracesConfig, TracingConfig, provider_of
 from deployments.api.models import OPENROUTER_FUSION
 from deployments.api.openrouter import MAX_PANEL
+from deployments.observability.tracing.settings import TracingSettings
 from deployments.providers.base import Api
 from deployments.providers.openai.dialects import dialect_of
 from deployments.resilience.breaker import BreakerSettings
 from deployments.resilience.limits import LimitSettings
 from deployments.resilience.retries import RetrySettings
 from deployments.resilience.targets import Backup
-from deployments.tracing.settings import TracingSettings
 from fusion.chat import Effort, Reasoning, Sampling
 from fusion.member import MemberProfile
 from fusion.presets import Preset

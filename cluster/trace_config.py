@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from cluster.strict import StrictModel
+from deployments.observability.tracing.settings import TracingSettings
 from deployments.secrets import Secret
 from deployments.traces.settings import Content, KeepSettings, RotateSettings, TraceSettings, is_local
-from deployments.tracing.settings import TracingSettings
 
 _SCHEMES = ("file", "s3", "gs", "gcs", "abfs", "abfss", "hdfs")
 

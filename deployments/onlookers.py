@@ -11,18 +11,18 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry import context as otel_context
-from ray import serve
 from ray.serve import context as serve_context
 
 from deployments.api.app import REQUEST_HEADERS
 from deployments.api.chat_request import ChatRequest
-from deployments.metrics import TRACES, Exporter
+from deployments.observability.exporter import TRACES, Exporter
+from deployments.observability.identity import replica_name
+from deployments.observability.tracing.members import Traced
+from deployments.observability.tracing.provider import Tracing, context_of
+from deployments.observability.tracing.request_spans import RequestSpans
+from deployments.observability.tracing.settings import TracingSettings
 from deployments.traces.fused_request import Account, FusedRequest
 from deployments.traces.settings import TraceSettings
-from deployments.tracing.members import Traced
-from deployments.tracing.request_spans import RequestSpans
-from deployments.tracing.settings import TracingSettings
-from deployments.tracing.tracing import Tracing, context_of
 from fusion.errors import FusionError
 from fusion.member import Member, MemberProfile
 from fusion.presets import Task
@@ -131,14 +131,6 @@ class Attendance:
             fused=self._fused,
             error=_failure(error),
         )
-
-
-def replica_name() -> str:
-    """The replica's name within its deployment, which no other one has."""
-    try:
-        return serve.get_replica_context().replica_id.unique_id
-    except Exception:  # outside of a replica Serve raises an error of its own
-        return uuid.uuid4().hex[:8]
 
 
 def _recorder(settings: TraceSettings, name: str) -> Recorder:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ray.serve import metrics
 
-from deployments.metrics import keep_exporting
+from deployments.observability.exporter import keep_exporting
 from deployments.traces.fused_request import Account
 from fusion.chat import Completion, Delta, Usage
 from fusion.errors import FusionError

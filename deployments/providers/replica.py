@@ -6,13 +6,13 @@ import random
 from dataclasses import dataclass
 
 from deployments.members.replica import MemberReplica, ReplicaStatus
-from deployments.metrics import Exporter
+from deployments.observability.exporter import Exporter
+from deployments.observability.tracing.settings import TracingSettings
 from deployments.providers.member import RemoteBackend, RemoteMember, wire_format
 from deployments.resilience.breaker import BreakerSettings
 from deployments.resilience.compose import ResilienceSettings, Resilient, resilient
 from deployments.resilience.limits import Limiter, LimitSettings
 from deployments.resilience.retries import RetrySettings
-from deployments.tracing.settings import TracingSettings
 from fusion.member import Member
 
 
@@ -56,9 +56,9 @@ def connect(settings: RemoteSettings, model: str) -> tuple[Resilient, Member]:
     if settings.tracing is None:
         wrapped = resilient(member, wrappers, rng=rng, limiter=limiter)
         return wrapped, wrapped
-    from deployments.onlookers import replica_name  # these bring in OpenTelemetry
-    from deployments.tracing.members import CountedAttempts, TracedAttempts
-    from deployments.tracing.tracing import Tracing
+    from deployments.observability.identity import replica_name
+    from deployments.observability.tracing.members import CountedAttempts, TracedAttempts
+    from deployments.observability.tracing.provider import Tracing
 
     wire = wire_format(settings.backend)
     urls = {

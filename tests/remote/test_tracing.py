@@ -14,15 +14,15 @@ import pytest
 
 from deployments.api.app import REQUEST_HEADERS
 from deployments.api.chat_request import parse_chat
+from deployments.observability.tracing.members import CountedAttempts, TracedAttempts
+from deployments.observability.tracing.provider import Tracing
+from deployments.observability.tracing.settings import TracingSettings
 from deployments.onlookers import Onlookers
 from deployments.providers.member import RemoteBackend, RemoteMember
 from deployments.resilience.compose import ResilienceSettings, resilient
 from deployments.resilience.retries import RetrySettings
 from deployments.secrets import Secret
 from deployments.traces.fused_request import Account
-from deployments.tracing.members import CountedAttempts, TracedAttempts
-from deployments.tracing.settings import TracingSettings
-from deployments.tracing.tracing import Tracing
 from fusion.chat import Message, Request, Sampling, Usage
 from fusion.errors import MemberUnavailable
 from fusion.member import MemberProfile

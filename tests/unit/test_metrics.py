@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deployments.metrics import MEMBERS, METRICS, PERIOD_S, PREFIX, TRACES, Exporter, Family
+from deployments.observability.exporter import MEMBERS, METRICS, PERIOD_S, PREFIX, TRACES, Exporter, Family
 from deployments.providers.member import RemoteBackend
 from deployments.providers.replica import RemoteSettings, connect
 from deployments.resilience.breaker import BreakerSettings

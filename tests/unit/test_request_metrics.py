@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from deployments.metrics import JUDGE
+from deployments.observability.exporter import JUDGE
 from deployments.request_metrics import OTHER, REQUEST_METRICS, SINGLE, Metric, RequestMetrics, TimedWatcher
 from deployments.traces.fused_request import Account
 from fusion.chat import Completion, Delta, Usage

@@ -13,9 +13,15 @@ from deployments.resilience.compose import Counted
 
 Make = Callable[..., Any]
 
+
 PREFIX = "fusion_member_"
+
+
 TRACES_PREFIX = "fusion_traces_"
+
+
 PERIOD_S = 1.0
+
 
 METRICS: Mapping[str, str] = {
     "breaker_state": "0 closed, 1 half-open, 2 open",
@@ -37,6 +43,7 @@ METRICS: Mapping[str, str] = {
 }
 """Every number of a member, without the prefix, and what it says."""
 
+
 TRACES_METRICS: Mapping[str, str] = {
     "recorded_total": "requests that were recorded",
     "dropped_total": "requests that were not recorded: too many waited to be written, or they cannot be",
@@ -44,6 +51,7 @@ TRACES_METRICS: Mapping[str, str] = {
     "queued": "requests that wait to be written",
 }
 """The same of recording requests."""
+
 
 JUDGE_METRICS: Mapping[str, str] = {
     "running": "requests under way",
@@ -64,7 +72,11 @@ class Family:
 
 
 MEMBERS = Family(PREFIX, METRICS, "member")
+
+
 TRACES = Family(TRACES_PREFIX, TRACES_METRICS, None)
+
+
 JUDGE = Family("fusion_judge_", JUDGE_METRICS, None)
 
 

@@ -18,13 +18,18 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from deployments.tracing.settings import TracingSettings
+from deployments.observability.tracing.settings import TracingSettings
 from fusion.errors import FusionError
 
 Attributes = Mapping[str, Any]
+
+
 Headers = Sequence[tuple[str, str]]
 
+
 _W3C = TraceContextTextMapPropagator()
+
+
 _W3C_HEADERS = frozenset({b"traceparent", b"tracestate"})
 
 

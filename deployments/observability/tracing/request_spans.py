@@ -10,8 +10,8 @@ from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, format_trace_id, set_span_in_context
 
-from deployments.tracing import attributes
-from deployments.tracing.tracing import Tracing, blame, context_of, tell
+from deployments.observability.tracing import attributes
+from deployments.observability.tracing.provider import Tracing, blame, context_of, tell
 from fusion.presets import Task
 from fusion.progress import CandidateEnded, JudgeAsked, JudgeEnded, PanelConvened, Progress
 from fusion.results import Fused

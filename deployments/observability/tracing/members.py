@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from opentelemetry.trace import SpanKind
 
-from deployments.tracing import attributes
-from deployments.tracing.tracing import Tracing, context_from, tell, trace_headers
+from deployments.observability.tracing import attributes
+from deployments.observability.tracing.provider import Tracing, context_from, tell, trace_headers
 from fusion.chat import Call, Completion, Delta
 from fusion.errors import MemberError
 from fusion.member import Emit, Member, MemberProfile
