@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from cluster.config import ClusterConfig, Location, RemoteBackendConfig, VllmBackendConfig, is_loopback
-from deployments.traces.settings import is_local
+from deployments.recordings.settings import is_local
 
 APP_NAME = "fusion"
 IMPORT_PATH = "cluster.app:application"

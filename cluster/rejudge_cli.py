@@ -87,8 +87,8 @@ def rejudge(
     from cluster.traces.folder import TracesError, Wanted
     from cluster.traces.judges import at_its_api, at_service
     from cluster.traces.replay import NewJudge
-    from deployments.traces.destination import local_folder
-    from deployments.traces.settings import is_local
+    from deployments.recordings.destination import local_folder
+    from deployments.recordings.settings import is_local
 
     path = traces or configured(config)
     if output is None and not (is_local(path) and local_folder(path).is_dir()):

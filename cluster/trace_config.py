@@ -11,8 +11,8 @@ from pydantic import Field, field_validator, model_validator
 
 from cluster.strict import StrictModel
 from deployments.observability.tracing.settings import TracingSettings
+from deployments.recordings.settings import Content, KeepSettings, RotateSettings, TraceSettings, is_local
 from deployments.secrets import Secret
-from deployments.traces.settings import Content, KeepSettings, RotateSettings, TraceSettings, is_local
 
 _SCHEMES = ("file", "s3", "gs", "gcs", "abfs", "abfss", "hdfs")
 

@@ -24,12 +24,12 @@ from deployments.members.profiled import Voiced, VoicedTokenizer
 from deployments.members.replica import ReplicaStatus
 from deployments.observability.exporter import JUDGE, Exporter
 from deployments.observability.tracing.settings import TracingSettings
+from deployments.recordings.fused_request import Account
+from deployments.recordings.settings import TraceSettings
 from deployments.request_metrics import RequestMetrics, TimedWatcher
 from deployments.resilience.limits import Limiter, LimitSettings
 from deployments.resilience.targets import Backup, backed_up
 from deployments.secrets import Secret
-from deployments.traces.fused_request import Account
-from deployments.traces.settings import TraceSettings
 from fusion.chat import Call, Completion
 from fusion.errors import EmptyCompletion, LimitReached, MemberTimeout
 from fusion.limits.call_stats import Experience

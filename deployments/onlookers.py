@@ -21,8 +21,8 @@ from deployments.observability.tracing.members import Traced
 from deployments.observability.tracing.provider import Tracing, context_of
 from deployments.observability.tracing.request_spans import RequestSpans
 from deployments.observability.tracing.settings import TracingSettings
-from deployments.traces.fused_request import Account, FusedRequest
-from deployments.traces.settings import TraceSettings
+from deployments.recordings.fused_request import Account, FusedRequest
+from deployments.recordings.settings import TraceSettings
 from fusion.errors import FusionError
 from fusion.member import Member, MemberProfile
 from fusion.presets import Task
@@ -30,7 +30,7 @@ from fusion.progress import Observer
 from fusion.results import Fused
 
 if TYPE_CHECKING:
-    from deployments.traces.recorder import Recorder
+    from deployments.recordings.recorder import Recorder
 
 
 class Onlookers:
@@ -134,7 +134,7 @@ class Attendance:
 
 
 def _recorder(settings: TraceSettings, name: str) -> Recorder:
-    from deployments.traces.recorder import Recorder  # it brings in Arrow, which takes its time and memory
+    from deployments.recordings.recorder import Recorder
 
     recorder = Recorder(settings, name)
     Exporter({"": recorder}, family=TRACES).start()

@@ -15,7 +15,7 @@ from typing import Any
 from ray.serve import metrics
 
 from deployments.observability.exporter import keep_exporting
-from deployments.traces.fused_request import Account
+from deployments.recordings.fused_request import Account
 from fusion.chat import Completion, Delta, Usage
 from fusion.errors import FusionError
 from fusion.presets import Task

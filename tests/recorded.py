@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from deployments.traces.fused_request import Account, FusedRequest
-from deployments.traces.recording import Content, Recording
+from deployments.recordings.fused_request import Account, FusedRequest
+from deployments.recordings.row import Content, Recording
 from fusion.errors import FusionError, MemberUnavailable
 from fusion.member import Member
 from fusion.pricing import Price

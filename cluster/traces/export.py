@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from cluster.traces.folder import Row
-from deployments.traces.arrow import parquet
-from deployments.traces.columns import COLUMNS, SCHEMA, batch_of
+from deployments.recordings.arrow import parquet
+from deployments.recordings.columns import COLUMNS, SCHEMA, batch_of
 
 Format = Literal["jsonl", "csv", "parquet"]
 

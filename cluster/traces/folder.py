@@ -8,11 +8,11 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from deployments.traces.arrow import ArrowError, fs, parquet
-from deployments.traces.columns import COLUMNS, SCHEMA, SCHEMA_VERSION, Column
-from deployments.traces.destination import local_folder
-from deployments.traces.segment import SUFFIX, batches
-from deployments.traces.settings import is_local
+from deployments.recordings.arrow import ArrowError, fs, parquet
+from deployments.recordings.columns import COLUMNS, SCHEMA, SCHEMA_VERSION, Column
+from deployments.recordings.destination import local_folder
+from deployments.recordings.segment import SUFFIX, batches
+from deployments.recordings.settings import is_local
 
 Row = dict[str, Any]
 

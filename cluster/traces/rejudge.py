@@ -18,7 +18,7 @@ from rich.table import Table
 from cluster.traces.folder import Row, TraceFolder, TracesError, Wanted
 from cluster.traces.replay import NewJudge, Replayed, replay, why_not
 from cluster.traces.show import dollars, milliseconds
-from deployments.traces.arrow import pa, parquet
+from deployments.recordings.arrow import pa, parquet
 from fusion.errors import FusionError
 from fusion.results import Verdict
 from fusion.text.similarity import similarity

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from cluster.traces.folder import Row
 from deployments.api.chat_request import parse_chat
-from deployments.traces.fused_request import Account, JudgeCall
+from deployments.recordings.fused_request import Account, JudgeCall
 from fusion.chat import Call, Completion, Message, ToolCall, Usage
 from fusion.errors import MemberError, MemberTimeout, MemberUnavailable
 from fusion.member import Emit, Member, MemberProfile

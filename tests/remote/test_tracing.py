@@ -19,10 +19,10 @@ from deployments.observability.tracing.provider import Tracing
 from deployments.observability.tracing.settings import TracingSettings
 from deployments.onlookers import Onlookers
 from deployments.providers.member import RemoteBackend, RemoteMember
+from deployments.recordings.fused_request import Account
 from deployments.resilience.compose import ResilienceSettings, resilient
 from deployments.resilience.retries import RetrySettings
 from deployments.secrets import Secret
-from deployments.traces.fused_request import Account
 from fusion.chat import Message, Request, Sampling, Usage
 from fusion.errors import MemberUnavailable
 from fusion.member import MemberProfile

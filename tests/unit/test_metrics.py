@@ -11,12 +11,12 @@ from pathlib import Path
 from deployments.observability.exporter import MEMBERS, METRICS, PERIOD_S, PREFIX, TRACES, Exporter, Family
 from deployments.providers.member import RemoteBackend
 from deployments.providers.replica import RemoteSettings, connect
+from deployments.recordings.recorder import Recorder
+from deployments.recordings.settings import TraceSettings
 from deployments.resilience.breaker import BreakerSettings
 from deployments.resilience.limits import LimitSettings
 from deployments.resilience.retries import RetrySettings
 from deployments.resilience.targets import Backup, backed_up
-from deployments.traces.recorder import Recorder
-from deployments.traces.settings import TraceSettings
 from fusion.testing import ScriptedMember
 from tests.panels import profile
 

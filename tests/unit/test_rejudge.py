@@ -12,7 +12,7 @@ import pytest
 from cluster.traces.folder import Row, TraceFolder, TracesError, Wanted
 from cluster.traces.rejudge import Rejudged, choose, compare, default_target, rejudge, write_results
 from cluster.traces.replay import NewJudge, replay
-from deployments.traces.recording import Content
+from deployments.recordings.row import Content
 from fusion.chat import Message, Request
 from fusion.errors import MemberUnavailable
 from fusion.member import Member, MemberProfile

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from cluster.cli import app
 from cluster.traces.figures import COLUMNS, gather
 from cluster.traces.folder import TraceFolder, Wanted
-from deployments.traces.recording import Content
+from deployments.recordings.row import Content
 from fusion.errors import MemberUnavailable
 from fusion.testing import Answer, Fail, ScriptedMember
 from tests.panels import favouring

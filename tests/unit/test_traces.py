@@ -17,16 +17,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.api.chat_request import parse_chat
+from deployments.recordings import destination as destinations
+from deployments.recordings import recorder as recorders
+from deployments.recordings.columns import COLUMNS, SCHEMA, SCHEMA_VERSION, Column
+from deployments.recordings.destination import Finished, ObjectStore, outdated
+from deployments.recordings.finishing import Finishing
+from deployments.recordings.recorder import Recorder
+from deployments.recordings.row import Recording
+from deployments.recordings.segment import Segment, abandoned, batches, write_parquet
+from deployments.recordings.settings import KeepSettings, RotateSettings, TraceSettings
 from deployments.secrets import Secret
-from deployments.traces import destination as destinations
-from deployments.traces import recorder as recorders
-from deployments.traces.columns import COLUMNS, SCHEMA, SCHEMA_VERSION, Column
-from deployments.traces.destination import Finished, ObjectStore, outdated
-from deployments.traces.finishing import Finishing
-from deployments.traces.recorder import Recorder
-from deployments.traces.recording import Recording
-from deployments.traces.segment import Segment, abandoned, batches, write_parquet
-from deployments.traces.settings import KeepSettings, RotateSettings, TraceSettings
 from fusion.chat import ImagePart, Message, Reasoning, Request, Sampling, TextPart, Tool, ToolCall
 from fusion.errors import MemberUnavailable
 from fusion.testing import Answer, Fail, ScriptedMember

@@ -19,9 +19,9 @@ from cluster.cli import app
 from cluster.config import ClusterConfig
 from cluster.config_file import ConfigError, check_secrets, load
 from cluster.traces.folder import TraceFolder, Wanted
-from deployments.traces.columns import SCHEMA
-from deployments.traces.recording import Recording
-from deployments.traces.segment import Segment
+from deployments.recordings.columns import SCHEMA
+from deployments.recordings.row import Recording
+from deployments.recordings.segment import Segment
 from fusion.errors import MemberUnavailable
 from fusion.testing import Fail, ScriptedMember
 from tests.recorded import NOON, fused_request, recorded

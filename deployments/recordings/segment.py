@@ -15,11 +15,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from deployments.traces.arrow import ArrowError, pa, parquet
-from deployments.traces.columns import SCHEMA
+from deployments.recordings.arrow import ArrowError, pa, parquet
+from deployments.recordings.columns import SCHEMA
 
 SUFFIX = ".arrows"
+
+
 _ROW_GROUP_ROWS = 4096
+
+
 _ROW_GROUP_BYTES = 16 * 1024 * 1024
 
 

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
-from deployments.traces.arrow import fs
-from deployments.traces.segment import write_parquet
-from deployments.traces.settings import KeepSettings, TraceSettings, is_local
+from deployments.recordings.arrow import fs
+from deployments.recordings.segment import write_parquet
+from deployments.recordings.settings import KeepSettings, TraceSettings, is_local
 
 OURS = re.compile(r"(?:^|/)day=(\d{4}-\d\d-\d\d)/(\d{8}T\d{6}-[\w.-]+)\.parquet$")
 """The path of a file of ours, below where they are all kept: nothing else is ever removed."""
+
 
 _WITHOUT_FOLDERS = frozenset({"s3", "gcs", "abfs"})
 

@@ -15,8 +15,8 @@ from typing import Any, Literal
 from pydantic_core import to_json
 
 from deployments.providers.openai.chat import Dialect, chat_body
-from deployments.traces.arrow import pa
-from deployments.traces.fused_request import FusedRequest, JudgeCall
+from deployments.recordings.arrow import pa
+from deployments.recordings.fused_request import FusedRequest, JudgeCall
 from fusion.chat import Call, Completion, Request, Usage
 from fusion.errors import FusionError, MemberError
 from fusion.member import MemberProfile
@@ -24,11 +24,22 @@ from fusion.results import Candidate, Verdict
 
 SCHEMA_VERSION = 1
 
+
 _AS_ASKED = Dialect(developer_role=True, reasoning_object=True)
+
+
 _TEXT = pa.string()
+
+
 _NUMBER = pa.float64()
+
+
 _COUNT = pa.int64()
+
+
 _NAMES = pa.list_(pa.string())
+
+
 _TIME = pa.timestamp("us", tz="UTC")
 
 
@@ -112,6 +123,7 @@ _CANDIDATE: tuple[Column, ...] = (
     *_completion(lambda voice: voice.completion, "the candidate's"),
 )
 
+
 _JUDGE_CALL: tuple[Column, ...] = (
     Column("judge", _TEXT, "the judge model's member", lambda call: call.judge),
     Column("stage", _TEXT, "what the call was for: `judge`, or as a mode names it", lambda call: call.stage),
@@ -125,6 +137,7 @@ _JUDGE_CALL: tuple[Column, ...] = (
     *_completion(lambda call: _answered(call), "the judge model's"),
 )
 
+
 _STAGE: tuple[Column, ...] = (
     Column("stage", _TEXT, "`panel`, `rebuttal`, `judge`, or as a mode names it", lambda spent: spent.stage),
     Column("calls", _COUNT, "the calls that count here", lambda spent: spent.calls),
@@ -132,10 +145,12 @@ _STAGE: tuple[Column, ...] = (
     Column("cost_usd", _NUMBER, "null when one is unknown", lambda spent: spent.cost_usd),
 )
 
+
 _SCORE: tuple[Column, ...] = (
     Column("member", _TEXT, "whose", lambda pair: pair[0]),
     Column("score", _NUMBER, "0 to 10; null when it got none", lambda pair: pair[1]),
 )
+
 
 _VERDICT: tuple[Column, ...] = (
     Column("judge", _TEXT, "who decided", lambda verdict: verdict.judge),
@@ -147,6 +162,7 @@ _VERDICT: tuple[Column, ...] = (
     Column("tie_broken_by", _TEXT, "`scores` or `trust`, when not", lambda verdict: verdict.tie_broken_by),
     Column("reason", _TEXT, "the judge model's reason", lambda verdict: verdict.reason, "text"),
 )
+
 
 COLUMNS: tuple[Column, ...] = (
     Column("request_id", _TEXT, "the response's `x-request-id`", lambda request: request.id),
@@ -219,9 +235,11 @@ COLUMNS: tuple[Column, ...] = (
     Column("request_hash", _TEXT, "the request's messages, hashed", lambda request: _asked(request), "digest"),
 )
 
+
 SCHEMA = pa.schema([column.field for column in COLUMNS]).with_metadata(
     {"schema_version": str(SCHEMA_VERSION), "written_by": f"fusion-cluster {version('fusion-cluster')}"}
 )
+
 
 _NAMED_TYPES = tuple((column.name, column.type) for column in COLUMNS)
 

@@ -10,8 +10,13 @@ import pyarrow.fs
 import pyarrow.parquet
 
 pa: Any = pyarrow
+
+
 fs: Any = pyarrow.fs
+
+
 parquet: Any = pyarrow.parquet
+
 
 ArrowError: type[Exception] = pa.ArrowException
 """What Arrow raises, besides `OSError`, when it cannot read or write something."""

@@ -10,6 +10,7 @@ from deployments.secrets import Secret
 
 Content = Literal["none", "hash", "full"]
 
+
 _DAY_S = 24 * 60 * 60
 
 

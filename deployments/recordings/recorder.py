@@ -13,20 +13,27 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from deployments.traces.destination import destination
-from deployments.traces.finishing import Finishing
-from deployments.traces.fused_request import FusedRequest
-from deployments.traces.outage import Outage
-from deployments.traces.recording import Recording
-from deployments.traces.segment import Segment
-from deployments.traces.settings import TraceSettings
+from deployments.recordings.destination import destination
+from deployments.recordings.finishing import Finishing
+from deployments.recordings.fused_request import FusedRequest
+from deployments.recordings.outage import Outage
+from deployments.recordings.row import Recording
+from deployments.recordings.segment import Segment
+from deployments.recordings.settings import TraceSettings
 from fusion.errors import whereabouts
 
 FLUSH_S = 0.5
 """How often what is in the queue is written: what dies with a replica is younger than this and one writing."""
+
+
 MAX_QUEUED = 8192
+
+
 MAX_QUEUED_CHARS = 64 * 1024 * 1024
+
+
 _MAX_BATCH = 512
+
 
 _log = logging.getLogger(__name__)
 

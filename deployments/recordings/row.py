@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from deployments.traces.columns import COLUMNS, Column, batch_of
-from deployments.traces.fused_request import FusedRequest
+from deployments.recordings.columns import COLUMNS, Column, batch_of
+from deployments.recordings.fused_request import FusedRequest
 
 Content = Literal["none", "hash", "full"]
 

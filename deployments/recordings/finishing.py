@@ -9,13 +9,15 @@ from collections import deque
 from contextlib import suppress
 from pathlib import Path
 
-from deployments.traces.destination import Destination, outdated
-from deployments.traces.outage import Outage
-from deployments.traces.segment import Segment, abandoned
-from deployments.traces.settings import KeepSettings
+from deployments.recordings.destination import Destination, outdated
+from deployments.recordings.outage import Outage
+from deployments.recordings.segment import Segment, abandoned
+from deployments.recordings.settings import KeepSettings
 
 MAX_WAITING = 16
 """Segments that may wait for a destination which does not take them; with more of them no new one is begun."""
+
+
 RETRY_S = 15.0
 """How long to leave such a destination alone."""
 
