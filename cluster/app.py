@@ -122,7 +122,7 @@ def member_deployments(
 
 
 def _vllm(name: str, model: str, backend: VllmBackendConfig, drain_s: float) -> Application:
-    from deployments.vllm_member import EngineSettings, vllm_deployment  # it brings in PyTorch
+    from deployments.vllm.deployment import EngineSettings, vllm_deployment
 
     settings = EngineSettings(
         name=name,

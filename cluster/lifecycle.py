@@ -133,7 +133,7 @@ def _start_ray(config: ClusterConfig, address: str | None, report: Report) -> No
     quieten("ray", "httpx", "vllm")
     if any(isinstance(backend, VllmBackendConfig) for backend in config.backends.values()):
         # Describing an engine imports vLLM here too, which takes longer than Ray's start: let it begin meanwhile.
-        in_background(lambda: import_module("deployments.vllm_member"))
+        in_background(lambda: import_module("deployments.vllm.deployment"))
     report("starting Ray" if address is None else f"connecting to Ray at {address}")
     try:
         if address is None:

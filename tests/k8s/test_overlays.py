@@ -75,7 +75,7 @@ def test_serve_builds_the_same_application_from_it(overlay: Path, service: Manif
     """By Serve's own way from an import path and arguments to deployments."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what vLLM brings in
-        import_module("deployments.vllm_member")
+        import_module("deployments.vllm.deployment")
     (app,) = yaml.safe_load(service["spec"]["serveConfigV2"])["applications"]
     deployed = _deployments(call_user_app_builder_with_args_if_necessary(import_attr(app["import_path"]), app["args"]))
     assert deployed == _deployments(build(load(overlay / "fusion.yaml")))

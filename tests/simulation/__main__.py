@@ -20,7 +20,7 @@ TARGET = 96.0
 """Fused requests that each judge replica should have under way: a third of what its core and its places allow."""
 
 MOST = 1500
-# Engines are kept longer than judges are, for their start takes longer: deployments/vllm_member.py.
+# Engines are kept longer than judges are, for their start takes longer: deployments/vllm/deployment.py.
 _ENGINE_DOWN_AFTER_S = 600.0
 _NAMES = {"queue depth": "#1b7837", "Serve's default": "#d95f02", "fixed, for the peak": "#7570b3"}
 

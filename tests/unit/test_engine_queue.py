@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from deployments.autoscaling import AT_ONCE, QUEUED
-from deployments.engine_queue import FULL_KNOWN_FOR_S, EngineQueue
+from deployments.vllm.scheduler_stats import FULL_KNOWN_FOR_S, EngineQueue
 
 
 @dataclass

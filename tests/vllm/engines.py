@@ -14,7 +14,7 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.members.handle import HandleMember
 from deployments.members.profiled import Voiced
-from deployments.vllm_member import EngineSettings, vllm_deployment
+from deployments.vllm.deployment import EngineSettings, vllm_deployment
 from fusion.chat import Call, Completion, Message, Request, Sampling
 from fusion.member import Emit, MemberProfile
 from fusion.presets import AgreementPolicy, DecisionMode, Policy, Pool, Preset, Task

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from deployments.vllm_member import EngineMember
+from deployments.vllm.member import EngineMember
 from fusion.chat import Call, ImagePart, Message, Request
 from fusion.errors import MemberRejected
 from tests.remote.internets import PRIVATE, PUBLIC, images

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from deployments.autoscaling import autoscaling_config
-from deployments.vllm_member import DOWN_AFTER_S, EngineSettings, llm_config
+from deployments.vllm.deployment import DOWN_AFTER_S, EngineSettings, llm_config
 
 
 def _settings(**changes: Any) -> EngineSettings:

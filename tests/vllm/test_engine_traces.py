@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from ray.serve.llm.openai_api_models import ChatCompletionResponse
 
-from deployments.vllm_member import EngineMember
+from deployments.vllm.member import EngineMember
 from tests.vllm.engines import call
 
 PARENT = ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")

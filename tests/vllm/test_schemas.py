@@ -9,7 +9,7 @@ import pytest
 import xgrammar
 from xgrammar.testing import _is_grammar_accept_string  # the only way to put a grammar to a text
 
-from deployments.engine_schemas import MAX_BOUND, lengths_as_patterns
+from deployments.vllm.json_schema import MAX_BOUND, lengths_as_patterns
 from fusion.judging.verdict import verdict_schema
 
 _BOUNDED = {"type": "string", "maxLength": 5}

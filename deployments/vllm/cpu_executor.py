@@ -1,10 +1,10 @@
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 """The shards of one engine on the CPUs of several nodes.
 
 On GPUs vLLM's Ray executor starts a shard in each bundle of a placement group. It knows no CPUs: their platform names
 no Ray resource, and each shard asks Ray for the numbers of its GPUs. Here both are told what a CPU is.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 from typing import Any, cast

@@ -13,8 +13,13 @@ from typing import Any, cast
 MAX_BOUND = 1024
 """Longer bounds stay as they are: a grammar of so many steps would take seconds to make."""
 
+
 _MOST_AT_ONCE = 128
+
+
 _ANY = r"[\s\S]"
+
+
 _VALUES = frozenset({"const", "default", "enum", "example", "examples"})
 
 
