@@ -21,7 +21,7 @@ from cluster.smollm2 import default_cache_dir
 from cluster.versions import fingerprint, versioned
 from deployments.api.models import Catalogue
 from deployments.autoscaling import autoscaling_config
-from deployments.judge import MEMBER_TIMEOUT_S, Judge
+from deployments.judge.replica import MEMBER_TIMEOUT_S, Judge
 from deployments.observability.tracing.settings import TracingSettings
 from deployments.providers.replica import RemoteReplica, RemoteSettings
 from deployments.resilience.breaker import BreakerSettings

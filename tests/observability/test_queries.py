@@ -12,7 +12,7 @@ import httpx
 import pytest
 import yaml
 
-from deployments.request_metrics import REQUEST_METRICS
+from deployments.judge.metrics import REQUEST_METRICS
 from tests.observability.prometheus import NotPromQL, Prometheus
 from tests.observability.upstream import STALLS_AFTER, upstream
 from tests.queries import of_alerts, of_panels

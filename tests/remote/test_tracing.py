@@ -14,10 +14,10 @@ import pytest
 
 from deployments.api.app import REQUEST_HEADERS
 from deployments.api.chat_request import parse_chat
+from deployments.judge.instrumentation import Onlookers
 from deployments.observability.tracing.members import CountedAttempts, TracedAttempts
 from deployments.observability.tracing.provider import Tracing
 from deployments.observability.tracing.settings import TracingSettings
-from deployments.onlookers import Onlookers
 from deployments.providers.member import RemoteBackend, RemoteMember
 from deployments.recordings.fused_request import Account
 from deployments.resilience.compose import ResilienceSettings, resilient

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from deployments.judge.metrics import OTHER, REQUEST_METRICS, SINGLE, Metric, RequestMetrics, TimedWatcher
 from deployments.observability.exporter import JUDGE
 from deployments.recordings.fused_request import Account
-from deployments.request_metrics import OTHER, REQUEST_METRICS, SINGLE, Metric, RequestMetrics, TimedWatcher
 from fusion.chat import Completion, Delta, Usage
 from fusion.errors import MemberUnavailable, NoQuorum
 from fusion.pricing import Price

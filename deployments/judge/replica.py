@@ -17,6 +17,7 @@ from deployments.api.auth import Limits, key_digest
 from deployments.api.chat_request import ChatRequest
 from deployments.api.models import Catalogue
 from deployments.autoscaling import DURATION, QUEUED
+from deployments.judge.metrics import RequestMetrics, TimedWatcher
 from deployments.members.handle import HandleMember
 from deployments.members.local_socket.member import AskingNearby, member_behind
 from deployments.members.model_limits import ModelLimits, learn, with_limits
@@ -26,7 +27,6 @@ from deployments.observability.exporter import JUDGE, Exporter
 from deployments.observability.tracing.settings import TracingSettings
 from deployments.recordings.fused_request import Account
 from deployments.recordings.settings import TraceSettings
-from deployments.request_metrics import RequestMetrics, TimedWatcher
 from deployments.resilience.limits import Limiter, LimitSettings
 from deployments.resilience.targets import Backup, backed_up
 from deployments.secrets import Secret
@@ -42,11 +42,14 @@ from fusion.results import Fused
 from fusion.runtime.runner import fuse
 
 if TYPE_CHECKING:
-    from deployments.onlookers import Onlookers
+    from deployments.judge.instrumentation import Onlookers
 
 READINESS_TIMEOUT_S = 2.0
+
+
 MEMBER_TIMEOUT_S = Policy().deadline_s
 """How long a plain call to a member may take."""
+
 
 _DURATION_WEIGHT = 0.1  # of the last fusion, in the mean of those before it
 
@@ -260,7 +263,7 @@ class Judge:
 def _onlookers(traces: TraceSettings | None, tracing: TracingSettings | None) -> Onlookers | None:
     if traces is None and tracing is None:
         return None
-    from deployments.onlookers import Onlookers  # it brings in OpenTelemetry, which takes its time and memory
+    from deployments.judge.instrumentation import Onlookers
 
     return Onlookers(traces, tracing)
 

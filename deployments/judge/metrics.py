@@ -25,10 +25,15 @@ from fusion.steps import panel_stage
 
 OTHER = "other"
 """The preset's label where a request brings a panel of its own."""
+
+
 SINGLE = "single"
 """The mode's label where one member answers alone."""
 
+
 _LATENCIES_S = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300)
+
+
 _SHORT_S = (0.005, 0.01, 0.025, *_LATENCIES_S)
 
 
@@ -47,36 +52,69 @@ class Metric:
 
 
 _OF_PRESET = ("preset", "mode")
+
+
 REQUESTS = Metric(
     "fusion_requests_total",
     (*_OF_PRESET, "outcome", "degraded"),
     "requests that ended: `answered`, `cancelled` by the client, or an error's code; and what kind of `degraded` it is",
 )
+
+
 REQUEST_S = Metric("fusion_request_s", _OF_PRESET, "seconds from arrival to the whole answer", _LATENCIES_S)
+
+
 PANEL_S = Metric("fusion_panel_s", ("preset",), "seconds that the panel took, rebuttals included", _LATENCIES_S)
+
+
 JUDGE_S = Metric("fusion_judge_s", ("preset",), "seconds that judge models took, where any was asked", _LATENCIES_S)
+
+
 FIRST_TOKEN_S = Metric(
     "fusion_first_token_s", ("preset",), "seconds from arrival to the first piece of a streamed answer", _LATENCIES_S
 )
+
+
 ADDED_S = Metric("fusion_added_s", ("preset",), "seconds over the slowest member that answered", _SHORT_S)
+
+
 CANDIDATES = Metric(
     "fusion_candidates_total", ("member", "outcome"), "members' calls by `answered`, `cancelled` or code"
 )
+
+
 VERDICTS = Metric("fusion_verdicts_total", ("judge",), "verdicts that were read, one for each order")
+
+
 INVALID = Metric("fusion_invalid_verdicts_total", ("judge",), "answers of judge models that hold no verdict")
+
+
 DISAGREEMENTS = Metric(
     "fusion_order_disagreements_total", ("judge",), "pairs of opposite orders with different winners"
 )
+
+
 TIES = Metric("fusion_ties_total", ("judge",), "ties, settled by the scores or by the order of trust")
+
+
 WINS = Metric("fusion_wins_total", ("member",), "verdicts won")
+
+
 INJECTIONS = Metric("fusion_injections_total", ("member",), "candidates that look made for a judge model")
+
+
 AGREEMENTS = Metric("fusion_agreement_exits_total", ("preset",), "requests that a panel's agreement answered")
+
+
 TOKENS = Metric(
     "fusion_tokens_total",
     ("member", "stage", "kind"),
     "tokens as backends counted them, by `input` and `output`, and of these `cached` and `reasoning`",
 )
+
+
 COST = Metric("fusion_cost_usd_total", ("member", "stage"), "US dollars, where a price and the usage are known")
+
 
 REQUEST_METRICS = (
     REQUESTS,
@@ -98,7 +136,10 @@ REQUEST_METRICS = (
 )
 """Every one of them; Ray puts `ray_` before their names."""
 
+
 Labels = tuple[str, ...]
+
+
 Make = Callable[[Metric], Any]
 
 
