@@ -15,8 +15,8 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.schema import LoggingConfig
 
-from cluster.config import ClusterConfig, JudgeReplicas, RemoteBackendConfig, RemoteReplicas, VllmBackendConfig
-from cluster.remote_backend import remote_backend
+from cluster.config.backends import RemoteBackendConfig, RemoteReplicas, VllmBackendConfig, remote_backend
+from cluster.config.schema import ClusterConfig, JudgeReplicas
 from cluster.smollm2 import default_cache_dir
 from cluster.versions import fingerprint, versioned
 from deployments.api.models import Catalogue

@@ -17,8 +17,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cluster.config import ClusterConfig, is_loopback
-from cluster.config_file import load
+from cluster.config.base import is_loopback
+from cluster.config.loader import load
+from cluster.config.schema import ClusterConfig
 from cluster.starting import (
     Report,
     StartFailed,

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.tree import Tree
 
 from cluster import grafana_cli, rejudge_cli, traces_cli
-from cluster.config import ClusterConfig
-from cluster.config_file import ConfigError, check_carriable, check_secrets, load, named
-from cluster.kubernetes import RAY_SERVICE, ray_service_patch
+from cluster.config.kubernetes import RAY_SERVICE, ray_service_patch
+from cluster.config.loader import ConfigError, check_carriable, check_secrets, load, named
+from cluster.config.schema import ClusterConfig
 
 EXIT_FAILED = 1
 EXIT_BAD_CONFIG = 2

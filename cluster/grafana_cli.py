@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from cluster.config_file import ConfigError, load, named
+from cluster.config.loader import ConfigError, load, named
 
 if TYPE_CHECKING:
     from cluster.grafana.pushing import Change, Wanted
@@ -134,8 +134,8 @@ def render(
 
 
 def _wanted(config: Path | None, prometheus: str | None, datasource: str | None) -> Wanted:
+    from cluster.config.monitoring import ObservabilityConfig
     from cluster.grafana.pushing import Wanted
-    from cluster.observability import ObservabilityConfig
 
     observability = ObservabilityConfig()
     if config is not None:

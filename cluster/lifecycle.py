@@ -22,8 +22,10 @@ from typing import Any, cast
 import httpx
 
 from cluster import prometheus
-from cluster.config import ClusterConfig, VllmBackendConfig, is_loopback
-from cluster.config_file import check_secrets, load
+from cluster.config.backends import VllmBackendConfig
+from cluster.config.base import is_loopback
+from cluster.config.loader import check_secrets, load
+from cluster.config.schema import ClusterConfig
 from cluster.processes import mark_run, sweep, watch_run
 from cluster.starting import (
     Report,

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from cluster.config import ClusterConfig, MemberConfig, RemoteBackendConfig, VllmBackendConfig
-from cluster.remote_backend import remote_backend
+from cluster.config.backends import RemoteBackendConfig, VllmBackendConfig, remote_backend
+from cluster.config.schema import ClusterConfig, MemberConfig
 from deployments.providers.member import RemoteMember
 from deployments.secrets import MissingSecret
 from fusion.chat import Call, Completion, Message, Request, Sampling, Tool

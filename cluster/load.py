@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cluster.config import ClusterConfig, PresetConfig
+from cluster.config.schema import ClusterConfig, PresetConfig
 
 JUDGING_TOKENS = 400
 """What the judge is told besides the question and the candidates, and what a verdict takes: an allowance."""

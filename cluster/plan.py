@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cluster.config import ClusterConfig, JudgeReplicas, RemoteBackendConfig, RemoteReplicas
+from cluster.config.backends import RemoteBackendConfig, RemoteReplicas
+from cluster.config.schema import ClusterConfig, JudgeReplicas
 from cluster.load import Load, MemberCall, calls_of
 from cluster.model_shape import find_config
 from cluster.plan_engine import EngineToPlan, FindConfig, Refused

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.config import VllmBackendConfig
+from cluster.config.backends import VllmBackendConfig
 from cluster.engine_memory import EngineMemory, Sharding, misfit, on_cpu, on_gpu
 from cluster.gpus import GPUS, Gpu
 from cluster.load import Load, MemberCall

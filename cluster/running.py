@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 from ray.experimental import internal_kv
 
-from cluster.config import ClusterConfig
+from cluster.config.schema import ClusterConfig
 
 _KEY = b"configuration"
 _NAMESPACE = b"fusion-cluster"

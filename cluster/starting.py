@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from cluster import haproxy, smollm2
-from cluster.config import ClusterConfig, VllmBackendConfig
-from cluster.config_file import ConfigError, Problem
+from cluster.config.backends import VllmBackendConfig
+from cluster.config.loader import ConfigError, Problem
+from cluster.config.schema import ClusterConfig
 
 REPORT_EVERY_S = 10.0
 _FAILED = ("UNHEALTHY", "DEPLOY_FAILED")

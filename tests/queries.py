@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from cluster.config.monitoring import Objectives
 from cluster.grafana.alerts import alerts
 from cluster.grafana.manifests import DASHBOARDS
-from cluster.observability import Objectives
 
 
 def of_panels() -> Iterator[tuple[str, str]]:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cluster.observability import Objectives
+from cluster.config.monitoring import Objectives
 
 GROUP = "fusion-cluster"
 EVALUATED_EVERY_S = 60

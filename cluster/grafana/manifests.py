@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from cluster.config.monitoring import Objectives
 from cluster.grafana.alerts import alerts, prometheus_rule
 from cluster.grafana.dashboards.cost import COST
 from cluster.grafana.dashboards.engines import ENGINES
@@ -15,7 +16,6 @@ from cluster.grafana.dashboards.judge import JUDGE
 from cluster.grafana.dashboards.members import MEMBERS
 from cluster.grafana.dashboards.overview import OVERVIEW
 from cluster.grafana.panels import Dashboard, model
-from cluster.observability import Objectives
 
 DASHBOARDS: tuple[Dashboard, ...] = (OVERVIEW, MEMBERS, JUDGE, COST, ENGINES)
 FOLDER = "Fusion Cluster"

@@ -18,11 +18,11 @@ from typing import Any, Literal, cast
 from grafana_client.api import GrafanaApi
 from grafana_client.client import GrafanaClientError
 
+from cluster.config.monitoring import Objectives
 from cluster.grafana.alerts import EVALUATED_EVERY_S, GROUP, alerts, grafana_rule
 from cluster.grafana.differences import differences
 from cluster.grafana.manifests import DASHBOARDS, FOLDER
 from cluster.grafana.panels import Dashboard, model
-from cluster.observability import Objectives
 
 FOLDER_UID = "fusion-cluster"
 DATA_SOURCE_UID = "fusion-prometheus"

@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from cluster.config import ClusterConfig, RemoteBackendConfig
-from cluster.remote_backend import remote_backend
+from cluster.config.backends import RemoteBackendConfig, remote_backend
+from cluster.config.schema import ClusterConfig
 from cluster.traces.folder import TracesError
 from deployments.members.profiled import Voiced
 from deployments.providers.member import RemoteBackend, RemoteMember

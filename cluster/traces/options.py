@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from cluster.config import ClusterConfig
+    from cluster.config.schema import ClusterConfig
     from cluster.traces.folder import TraceFolder
 
 EXIT_FAILED = 1
@@ -71,7 +71,7 @@ def _name_skipped(folder: TraceFolder) -> bool:
 
 
 def loaded(file: Path | None) -> ClusterConfig:
-    from cluster.config_file import EMBEDDED, ConfigError, load
+    from cluster.config.loader import EMBEDDED, ConfigError, load
 
     try:
         return load(file or EMBEDDED)

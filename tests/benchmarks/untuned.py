@@ -15,7 +15,7 @@ import ray
 from ray import serve
 
 from cluster.app import build
-from cluster.config_file import load
+from cluster.config.loader import load
 
 
 def main(file: Path) -> None:

@@ -21,10 +21,11 @@ from ray.serve._private.build_app import build_app
 from ray.serve.schema import ServeDeploySchema
 
 from cluster.app import APP_NAME, application, build
-from cluster.config import ClusterConfig, VllmBackendConfig
-from cluster.config_file import load
+from cluster.config.backends import VllmBackendConfig
+from cluster.config.kubernetes import ray_service_patch
+from cluster.config.loader import load
+from cluster.config.schema import ClusterConfig
 from cluster.grafana.manifests import DASHBOARDS, files
-from cluster.kubernetes import ray_service_patch
 from cluster.plan import plan
 from cluster.starting import environment
 from tests.k8s.conftest import ROOT, Manifest, pods

@@ -21,7 +21,7 @@ from ray import serve
 from ray.cluster_utils import Cluster
 
 from cluster.app import build
-from cluster.config import ClusterConfig
+from cluster.config.schema import ClusterConfig
 from tests.serve.conftest import free_port
 from tests.vllm import mixtral
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cluster import live_check
-from cluster.config_file import load
+from cluster.config.loader import load
 from cluster.live_check import look
 from tests.remote.upstream import Action, Asked, Stall, reply, streamed, upstream
 from tests.unit.test_cli import run

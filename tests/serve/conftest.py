@@ -21,7 +21,7 @@ import yaml
 from ray import serve
 
 from cluster.app import build
-from cluster.config_file import load
+from cluster.config.loader import load
 from tests.serve.scripted import SCRIPTED, scripted_deployment
 
 KEY = "sk-test-0123456789"

@@ -13,7 +13,7 @@ from httpx_aiohttp import HttpxAiohttpClient
 from ray import serve
 
 from cluster.app import build
-from cluster.config_file import load
+from cluster.config.loader import load
 from tests.serve.conftest import Served, scripted_config
 from tests.serve.scripted import SCRIPTED, scripted_deployment
 

@@ -20,7 +20,7 @@ from httpx_aiohttp import HttpxAiohttpClient
 from ray import serve
 
 from cluster.app import build
-from cluster.config_file import load
+from cluster.config.loader import load
 from tests.remote.upstream import OPENING, Action, Asked, Reset, Stall, Upstream, chunk, reply, streamed, upstream
 from tests.serve.conftest import Served, series
 

@@ -16,7 +16,7 @@ import yaml
 from ray import serve
 
 from cluster.app import build, member_deployments
-from cluster.config_file import load
+from cluster.config.loader import load
 from tests.collector import Collector, SentSpan, collecting, tree
 from tests.serve.conftest import Served, ask, scripted_config
 from tests.serve.scripted import SCRIPTED, scripted_deployment

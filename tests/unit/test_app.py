@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cluster.app import member_deployments
-from cluster.config import ClusterConfig
+from cluster.config.schema import ClusterConfig
 from deployments.providers.replica import RemoteSettings
 from deployments.resilience.limits import LimitSettings
 

@@ -11,8 +11,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cluster.config import ClusterConfig, RemoteBackendConfig
-from cluster.config_file import EMBEDDED, ConfigError, check_secrets, load
+from cluster.config.backends import RemoteBackendConfig
+from cluster.config.loader import EMBEDDED, ConfigError, check_secrets, load
+from cluster.config.schema import ClusterConfig
 from deployments.resilience.targets import Backup
 from fusion.chat import Sampling
 from fusion.pricing import Price

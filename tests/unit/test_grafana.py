@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cluster.config.monitoring import Objectives
 from cluster.grafana.alerts import alerts, grafana_rule, prometheus_rule
 from cluster.grafana.manifests import DASHBOARDS
 from cluster.grafana.panels import Dashboard, model
-from cluster.observability import Objectives
 from tests.queries import everything
 
 promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is Debian's package prometheus")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from cluster.preset_config import PresetConfig
+from cluster.config.presets import PresetConfig
 from deployments.api.chat_request import parse_chat
 from deployments.api.chat_response import fusion_body
 from deployments.api.models import Catalogue

@@ -1,4 +1,4 @@
-from cluster.observability import ObservabilityConfig
+from cluster.config.monitoring import ObservabilityConfig
 
 
 def test_ray_is_told_what_is_configured_and_nothing_else() -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from cluster.config import ClusterConfig
-from cluster.config_file import load, named, shipped
+from cluster.config.loader import load, named, shipped
+from cluster.config.schema import ClusterConfig
 from cluster.engine_memory import GIB, Sharding, misfit, on_gpu, weight_bytes
 from cluster.gpus import GPUS
 from cluster.load import JUDGING_TOKENS, Load, calls_of

@@ -16,8 +16,8 @@ import yaml
 from typer.testing import CliRunner
 
 from cluster.cli import app
-from cluster.config import ClusterConfig
-from cluster.config_file import ConfigError, check_secrets, load
+from cluster.config.loader import ConfigError, check_secrets, load
+from cluster.config.schema import ClusterConfig
 from cluster.traces.folder import TraceFolder, Wanted
 from deployments.recordings.columns import SCHEMA
 from deployments.recordings.row import Recording

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from cluster.app import build, member_deployments
-from cluster.config import ClusterConfig
-from cluster.config_file import load
+from cluster.config.loader import load
+from cluster.config.schema import ClusterConfig
 from cluster.versions import deployment_name, fingerprint
 
 OTHER = {"kind": "remote", "base_url": "http://127.0.0.1:8/v1"}

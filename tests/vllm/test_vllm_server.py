@@ -13,7 +13,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from cluster.config_file import load
+from cluster.config.loader import load
 from cluster.live_check import look
 from cluster.smollm2 import default_cache_dir, prepare
 from deployments.providers.base import Api

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from cluster.strict import StrictModel
+from cluster.config.base import StrictModel
 
 
 class Objectives(StrictModel):

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from cluster.strict import StrictModel
+from cluster.config.base import StrictModel
 from deployments.observability.tracing.settings import TracingSettings
 from deployments.recordings.settings import Content, KeepSettings, RotateSettings, TraceSettings, is_local
 from deployments.secrets import Secret
@@ -117,6 +117,8 @@ _BY_DOMAIN = {
     "perplexity.ai": "perplexity",
     "openrouter.ai": "openrouter",
 }
+
+
 _BY_API = {"openai": "openai", "anthropic": "anthropic", "gemini": "gcp.gemini"}
 
 

@@ -13,10 +13,12 @@ from typing import Annotated, Any, Literal, cast, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from cluster.config import ClusterConfig, Location, RemoteBackendConfig
-from cluster.kubernetes import obstacles
+from cluster.config.backends import RemoteBackendConfig
+from cluster.config.kubernetes import obstacles
+from cluster.config.schema import ClusterConfig, Location
 
-_SHIPPED = Path(__file__).parent / "presets"
+_SHIPPED = Path(__file__).parent / "shipped"
+
 
 EMBEDDED = _SHIPPED / "embedded.yaml"
 """The configuration that needs neither a GPU nor a key."""

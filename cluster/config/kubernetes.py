@@ -15,15 +15,26 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from cluster.config import ClusterConfig, Location, RemoteBackendConfig, VllmBackendConfig, is_loopback
+from cluster.config.backends import RemoteBackendConfig, VllmBackendConfig
+from cluster.config.base import is_loopback
+from cluster.config.schema import ClusterConfig, Location
 from deployments.recordings.settings import is_local
 
 APP_NAME = "fusion"
+
+
 IMPORT_PATH = "cluster.app:application"
+
+
 ROUTE_PREFIX = "/"
+
+
 RAY_SERVICE = "fusion"
+
+
 MAX_BYTES = 200_000
 """`kubectl apply` keeps the object a second time in an annotation, and no annotation may be larger than 256 KiB."""
+
 
 _ENV_NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
 

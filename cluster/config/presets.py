@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, field_validator, model_validator
 
-from cluster.strict import Seconds, StrictModel
+from cluster.config.base import Seconds, StrictModel
 from deployments.api.chat_schema import MAX_CRITERIA, MAX_ROUNDS, CriterionName
 from deployments.api.openrouter import MAX_PANEL
 from fusion.presets import SETTINGS_OF_MODES, AgreementPolicy, Criterion, DecisionMode, Policy, Preset, unfitting
