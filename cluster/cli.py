@@ -277,10 +277,10 @@ def plan(
 
     The exit code is 1 when the plan cannot be; the reason is given, and what is nearest to it that can.
     """
-    from cluster import plan_report as report
-    from cluster.load import Load
-    from cluster.plan import Hardware
-    from cluster.plan import plan as plan_of
+    from cluster.planning import report as report
+    from cluster.planning.plan import Hardware
+    from cluster.planning.plan import plan as plan_of
+    from cluster.planning.workload import Load
 
     file = named(config)
     load_of = Load(rps or 1, prompt_tokens or 1000, output_tokens or 300, preset)

@@ -26,7 +26,7 @@ from cluster.config.kubernetes import ray_service_patch
 from cluster.config.loader import load
 from cluster.config.schema import ClusterConfig
 from cluster.grafana.manifests import DASHBOARDS, files
-from cluster.plan import plan
+from cluster.planning.plan import plan
 from cluster.starting import environment
 from tests.k8s.conftest import ROOT, Manifest, pods
 

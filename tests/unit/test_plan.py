@@ -11,12 +11,12 @@ import pytest
 
 from cluster.config.loader import load, named, shipped
 from cluster.config.schema import ClusterConfig
-from cluster.engine_memory import GIB, Sharding, misfit, on_gpu, weight_bytes
-from cluster.gpus import GPUS
-from cluster.load import JUDGING_TOKENS, Load, calls_of
-from cluster.model_shape import ModelShape, ModelUnknown, find_config, shape_of
-from cluster.plan import Hardware, plan
-from cluster.throughput import speed
+from cluster.planning.gpus import GPUS
+from cluster.planning.memory import GIB, Sharding, misfit, on_gpu, weight_bytes
+from cluster.planning.model_shape import ModelShape, ModelUnknown, find_config, shape_of
+from cluster.planning.plan import Hardware, plan
+from cluster.planning.throughput import speed
+from cluster.planning.workload import JUDGING_TOKENS, Load, calls_of
 from tests.unit.test_cli import run
 
 MIXTRAL = "mistralai/Mixtral-8x22B-Instruct-v0.1"

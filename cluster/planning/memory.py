@@ -12,15 +12,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.gpus import Gpu
-from cluster.model_shape import ModelShape
+from cluster.planning.gpus import Gpu
+from cluster.planning.model_shape import ModelShape
 
 GIB = 1024**3
+
+
 RUNTIME_GIB = 2.0
 """CUDA's context, NCCL's buffers and CUDA graphs: an allowance, for they depend on the driver and the machine."""
 
+
 _CPU_RUNTIME_GIB = 1.5
+
+
 _LARGE_CARD_GIB = 70
+
+
 _HUGE_CARD_GIB = 160
 
 

@@ -8,20 +8,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.config.backends import VllmBackendConfig
-from cluster.engine_memory import EngineMemory, Sharding, misfit, on_cpu, on_gpu
-from cluster.gpus import GPUS, Gpu
-from cluster.load import Load, MemberCall
-from cluster.model_shape import ModelShape, ModelUnknown, shape_of
-from cluster.plan_nearest import nearest
-from cluster.plan_values import DeploymentPlan, EnginePlan, Hardware, Refusal, ReplicaNeeds
-from cluster.throughput import speed
+from cluster.planning.alternatives import nearest
+from cluster.planning.gpus import GPUS, Gpu
+from cluster.planning.memory import EngineMemory, Sharding, misfit, on_cpu, on_gpu
+from cluster.planning.model_shape import ModelShape, ModelUnknown, shape_of
+from cluster.planning.results import DeploymentPlan, EnginePlan, Hardware, Refusal, ReplicaNeeds
+from cluster.planning.throughput import speed
+from cluster.planning.workload import Load, MemberCall
 
 BUSY = 0.7
 """The part of its time that a replica is planned to be busy; above it, queues grow long."""
 
+
 # Allowances: a shard is a process with CUDA's libraries and pinned buffers; the replica and the engine are two more.
 _SHARD_HOST_GIB = 6.0
+
+
 _REPLICA_HOST_GIB = 4.0
+
 
 FindConfig = Callable[[str], Mapping[str, Any]]
 

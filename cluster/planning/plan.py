@@ -1,6 +1,6 @@
 """What a configuration needs before anyone buys it: GPUs, nodes, replicas, memory, money; or why it cannot be.
 
-Memory is counted as vLLM counts it (`cluster.engine_memory`); speed is an estimate (`cluster.throughput`). Nothing is
+Memory is counted as vLLM counts it (`cluster.planning.memory`); speed is an estimate (`cluster.planning.throughput`). Nothing is
 started, and neither Ray nor vLLM is imported.
 """
 
@@ -10,10 +10,10 @@ from collections.abc import Iterable
 
 from cluster.config.backends import RemoteBackendConfig, RemoteReplicas
 from cluster.config.schema import ClusterConfig, JudgeReplicas
-from cluster.load import Load, MemberCall, calls_of
-from cluster.model_shape import find_config
-from cluster.plan_engine import EngineToPlan, FindConfig, Refused
-from cluster.plan_values import DeploymentPlan, EnginePlan, Hardware, Plan, Refusal, ReplicaNeeds
+from cluster.planning.engine import EngineToPlan, FindConfig, Refused
+from cluster.planning.model_shape import find_config
+from cluster.planning.results import DeploymentPlan, EnginePlan, Hardware, Plan, Refusal, ReplicaNeeds
+from cluster.planning.workload import Load, MemberCall, calls_of
 
 __all__ = ["DeploymentPlan", "EnginePlan", "Hardware", "Load", "Plan", "Refusal", "ReplicaNeeds", "plan"]
 

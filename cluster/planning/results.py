@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from cluster.engine_memory import EngineMemory, Sharding
-from cluster.model_shape import ModelShape
-from cluster.throughput import Speed
+from cluster.planning.memory import EngineMemory, Sharding
+from cluster.planning.model_shape import ModelShape
+from cluster.planning.throughput import Speed
 
 IO_BOUND_GIB = 0.5
 

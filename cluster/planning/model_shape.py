@@ -10,10 +10,20 @@ from pathlib import Path
 from typing import Any, cast
 
 _KNOWN = Path(__file__).parent / "models" / "known.json"
+
+
 _HUB_TIMEOUT_S = 4.0
+
+
 _BYTES = {"float32": 4.0, "float": 4.0, "bfloat16": 2.0, "float16": 2.0, "half": 2.0}
+
+
 _FP8 = frozenset({"fp8", "fbgemm_fp8", "modelopt", "ptpc_fp8"})
+
+
 _INT4 = frozenset({"awq", "awq_marlin", "gptq", "gptq_marlin"})
+
+
 # Decoders whose layers are attention with grouped keys, a gated feed-forward network or experts, and two norms.
 _FAMILIES = frozenset({"llama", "mistral", "mixtral", "qwen2", "qwen3", "qwen3_moe"})
 

@@ -9,11 +9,11 @@ from dataclasses import asdict
 from rich.console import RenderableType
 from rich.table import Table
 
-from cluster.gpus import GPUS
-from cluster.load import Load
-from cluster.plan import DeploymentPlan, EnginePlan, Plan
-from cluster.plan_engine import BUSY
-from cluster.throughput import ALL_REDUCE_S, COMPUTING, READING
+from cluster.planning.engine import BUSY
+from cluster.planning.gpus import GPUS
+from cluster.planning.plan import DeploymentPlan, EnginePlan, Plan
+from cluster.planning.throughput import ALL_REDUCE_S, COMPUTING, READING
+from cluster.planning.workload import Load
 
 _HOURS_A_MONTH = 730
 

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from cluster.engine_memory import Sharding, misfit, on_gpu
-from cluster.gpus import GPUS, Gpu
-from cluster.model_shape import ModelShape
+from cluster.planning.gpus import GPUS, Gpu
+from cluster.planning.memory import Sharding, misfit, on_gpu
+from cluster.planning.model_shape import ModelShape
 
 _MOST_SHARDS = 64
+
+
 _WORTH = 0.25
 
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cluster.engine_memory import EngineMemory, Sharding, weight_bytes
-from cluster.gpus import Gpu
-from cluster.model_shape import ModelShape
+from cluster.planning.gpus import Gpu
+from cluster.planning.memory import EngineMemory, Sharding, weight_bytes
+from cluster.planning.model_shape import ModelShape
 
 READING = 0.6
 """The part of the memory's bandwidth that is assumed to be reached."""
 
+
 COMPUTING = 0.4
 """The part of the arithmetic that is assumed to be reached."""
+
 
 ALL_REDUCE_S = 20e-6
 """What is assumed for two GPUs to add up a layer's result, over NVLink; twice a layer."""
