@@ -31,8 +31,8 @@ from cluster.traces.options import (
 )
 
 if TYPE_CHECKING:
-    from cluster.traces.folder import TraceFolder
-    from cluster.traces.rejudge import Rejudged
+    from cluster.recordings.folder import TraceFolder
+    from cluster.recordings.rejudge import Rejudged
 
 
 class Mode(StrEnum):
@@ -83,10 +83,10 @@ def rejudge(
     """
     import asyncio
 
-    from cluster.traces import rejudge as rejudging
-    from cluster.traces.folder import TracesError, Wanted
-    from cluster.traces.judges import at_its_api, at_service
-    from cluster.traces.replay import NewJudge
+    from cluster.recordings import rejudge as rejudging
+    from cluster.recordings.folder import TracesError, Wanted
+    from cluster.recordings.judges import at_its_api, at_service
+    from cluster.recordings.replay import NewJudge
     from deployments.recordings.destination import local_folder
     from deployments.recordings.settings import is_local
 

@@ -60,8 +60,8 @@ def ls(
     What a running service has recorded in a folder is there a second later. A file that cannot be read is skipped and
     named on standard error, and the exit code is 1 then.
     """
-    from cluster.traces import export, show
-    from cluster.traces.folder import Wanted
+    from cluster.recordings import export, show
+    from cluster.recordings.folder import Wanted
 
     wanted = Wanted(*days(day, since, until), preset, member, outcome and outcome.value)
     with reading(traces, config) as folder:
@@ -86,9 +86,9 @@ def show(
 
     A response's id is its header x-request-id. What was asked and answered is shown where content: full recorded it.
     """
-    from cluster.traces import export
-    from cluster.traces import show as showing
-    from cluster.traces.folder import Wanted
+    from cluster.recordings import export
+    from cluster.recordings import show as showing
+    from cluster.recordings.folder import Wanted
 
     with reading(traces, config) as folder:
         row = showing.one(folder, Wanted(*days(day, None, None)), request)
@@ -120,8 +120,8 @@ def export(
     In CSV the lists (candidates, judge_calls, verdicts) are JSON. Parquet comes in the current schema, whatever version
     the files have, and needs [bold]-o[/bold].
     """
-    from cluster.traces import export as exporting
-    from cluster.traces.folder import Wanted
+    from cluster.recordings import export as exporting
+    from cluster.recordings.folder import Wanted
 
     if form is Format.parquet and output is None:
         fail("Parquet is not text: give a file with -o", EXIT_BAD_USAGE)
@@ -158,9 +158,9 @@ def report(
     light or a dark appearance. It has no prompts and no answers. How far candidates agree is shown where
     [bold]content[/bold] was recorded, in full or hashed.
     """
-    from cluster.traces import figures
-    from cluster.traces.folder import TracesError, Wanted
-    from cluster.traces.report import page
+    from cluster.recordings import figures
+    from cluster.recordings.folder import TracesError, Wanted
+    from cluster.recordings.report import page
 
     wanted = Wanted(*days(day, since, until), preset, member)
     with reading(traces, config) as folder:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 if TYPE_CHECKING:
     from cluster.config.schema import ClusterConfig
-    from cluster.traces.folder import TraceFolder
+    from cluster.recordings.folder import TraceFolder
 
 EXIT_FAILED = 1
 EXIT_BAD_USAGE = 2
@@ -48,7 +48,7 @@ OutcomeName = Annotated[Outcome | None, typer.Option(help="Only with this outcom
 @contextmanager
 def reading(traces: str | None, config: Path | None) -> Generator[TraceFolder]:
     """The folder that is meant. Afterwards what had to be skipped is named, and ends the command with 1."""
-    from cluster.traces.folder import TraceFolder, TracesError
+    from cluster.recordings.folder import TraceFolder, TracesError
 
     folder = TraceFolder(traces or configured(config))
     try:

@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from cluster.traces.folder import Row, TraceFolder, TracesError, Wanted
-from cluster.traces.rejudge import Rejudged, choose, compare, default_target, rejudge, write_results
-from cluster.traces.replay import NewJudge, replay
+from cluster.recordings.folder import Row, TraceFolder, TracesError, Wanted
+from cluster.recordings.rejudge import Rejudged, choose, compare, default_target, rejudge, write_results
+from cluster.recordings.replay import NewJudge, replay
 from deployments.recordings.row import Content
 from fusion.chat import Message, Request
 from fusion.errors import MemberUnavailable

@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from cluster.cli import app
-from cluster.traces.figures import COLUMNS, gather
-from cluster.traces.folder import TraceFolder, Wanted
+from cluster.recordings.figures import COLUMNS, gather
+from cluster.recordings.folder import TraceFolder, Wanted
 from deployments.recordings.row import Content
 from fusion.errors import MemberUnavailable
 from fusion.testing import Answer, Fail, ScriptedMember

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from cluster.cli import app
 from cluster.config.loader import ConfigError, check_secrets, load
 from cluster.config.schema import ClusterConfig
-from cluster.traces.folder import TraceFolder, Wanted
+from cluster.recordings.folder import TraceFolder, Wanted
 from deployments.recordings.columns import SCHEMA
 from deployments.recordings.row import Recording
 from deployments.recordings.segment import Segment

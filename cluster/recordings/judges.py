@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from cluster.config.backends import RemoteBackendConfig, remote_backend
 from cluster.config.schema import ClusterConfig
-from cluster.traces.folder import TracesError
+from cluster.recordings.folder import TracesError
 from deployments.members.profiled import Voiced
 from deployments.providers.member import RemoteBackend, RemoteMember
 from deployments.resilience.compose import ResilienceSettings, resilient

@@ -16,8 +16,13 @@ from deployments.recordings.settings import is_local
 
 Row = dict[str, Any]
 
+
 _A_DAY = timedelta(days=1)
+
+
 _MAX_ROWS = 1024
+
+
 _NOTHING: Row = dict.fromkeys(SCHEMA.names)
 
 

@@ -10,11 +10,12 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from cluster.traces.folder import Row
+from cluster.recordings.folder import Row
 from deployments.recordings.arrow import parquet
 from deployments.recordings.columns import COLUMNS, SCHEMA, batch_of
 
 Format = Literal["jsonl", "csv", "parquet"]
+
 
 _ROW_GROUP = 1024
 

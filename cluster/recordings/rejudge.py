@@ -15,9 +15,9 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from cluster.traces.folder import Row, TraceFolder, TracesError, Wanted
-from cluster.traces.replay import NewJudge, Replayed, replay, why_not
-from cluster.traces.show import dollars, milliseconds
+from cluster.recordings.folder import Row, TraceFolder, TracesError, Wanted
+from cluster.recordings.replay import NewJudge, Replayed, replay, why_not
+from cluster.recordings.show import dollars, milliseconds
 from deployments.recordings.arrow import pa, parquet
 from fusion.errors import FusionError
 from fusion.results import Verdict

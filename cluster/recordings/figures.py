@@ -11,7 +11,7 @@ from itertools import combinations
 from statistics import fmean
 from typing import Any
 
-from cluster.traces.folder import Row
+from cluster.recordings.folder import Row
 from fusion.text.similarity import similarity
 
 COLUMNS = (
@@ -40,8 +40,10 @@ COLUMNS = (
 )
 """What of a request a report is made from."""
 
+
 MAX_COMPARED = 2000
 """Requests whose candidates are compared with each other, at most: more are drawn from."""
+
 
 Candidate = dict[str, Any]
 

@@ -11,15 +11,22 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from cluster.traces.figures import Figures, days_between
-from cluster.traces.show import milliseconds
+from cluster.recordings.figures import Figures, days_between
+from cluster.recordings.show import milliseconds
 
 mpl: Any = matplotlib  # whose own types are of no help here
 
+
 # matplotlib knows no CSS: it draws in colours that nothing else has, and they are replaced.
 _INK, _MUTED, _LINE = "#010101", "#020202", "#030303"
+
+
 _SERIES = tuple(f"#0404{number:02}" for number in range(1, 9))
+
+
 _GOOD, _WARN, _BAD, _GREY = "#050501", "#050502", "#050503", "#050504"
+
+
 _CSS = {
     _INK: "var(--ink)",
     _MUTED: "var(--muted)",
@@ -30,8 +37,13 @@ _CSS = {
     _GREY: "var(--grey)",
     **{colour: f"var(--s{number})" for number, colour in enumerate(_SERIES, 1)},
 }
+
+
 _OUTCOMES = {"answered": _GOOD, "degraded": _WARN, "failed": _BAD, "cancelled": _GREY}
+
+
 _STATUSES = {"answered": _GOOD, "failed": _BAD, "cancelled": _GREY}
+
 
 _STYLE: Mapping[str, Any] = {
     "svg.fonttype": "none",
@@ -50,8 +62,14 @@ _STYLE: Mapping[str, Any] = {
     "xtick.major.size": 0,
     "ytick.major.size": 0,
 }
+
+
 _LEGEND: Mapping[str, Any] = {"frameon": False, "fontsize": 9, "labelcolor": _INK}
+
+
 _WIDE = (9.6, 3.0)
+
+
 _HALF = (4.7, 3.1)
 
 

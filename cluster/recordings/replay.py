@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from cluster.traces.folder import Row
+from cluster.recordings.folder import Row
 from deployments.api.chat_request import parse_chat
 from deployments.recordings.fused_request import Account, JudgeCall
 from fusion.chat import Call, Completion, Message, ToolCall, Usage

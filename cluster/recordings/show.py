@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from cluster.traces.folder import Row, TraceFolder, TracesError, Wanted
+from cluster.recordings.folder import Row, TraceFolder, TracesError, Wanted
 
 _LISTED = (
     "request_id",
@@ -25,6 +25,8 @@ _LISTED = (
     "cost_usd",
     "candidates.status",
 )
+
+
 _COLOURS = {"answered": "green", "failed": "red", "cancelled": "yellow"}
 
 

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from html import escape
 from statistics import quantiles
 
-from cluster.traces import plots
-from cluster.traces.figures import Figures
-from cluster.traces.show import milliseconds
+from cluster.recordings import plots
+from cluster.recordings.figures import Figures
+from cluster.recordings.show import milliseconds
 
 _PAGE = """<!doctype html>
 <html lang="en">
