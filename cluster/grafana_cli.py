@@ -12,7 +12,7 @@ from rich.console import Console
 from cluster.config.loader import ConfigError, load, named
 
 if TYPE_CHECKING:
-    from cluster.grafana.pushing import Change, Wanted
+    from cluster.grafana.push import Change, Wanted
 
 EXIT_FAILED = 1
 EXIT_BAD_USAGE = 2
@@ -135,7 +135,7 @@ def render(
 
 def _wanted(config: Path | None, prometheus: str | None, datasource: str | None) -> Wanted:
     from cluster.config.monitoring import ObservabilityConfig
-    from cluster.grafana.pushing import Wanted
+    from cluster.grafana.push import Wanted
 
     observability = ObservabilityConfig()
     if config is not None:
@@ -158,7 +158,7 @@ def _compared(url: str, token: str, wanted: Wanted) -> list[Change]:
         GrafanaUnusable: Grafana cannot be asked.
     """
     from cluster.grafana.connection import connect, translated
-    from cluster.grafana.pushing import changes
+    from cluster.grafana.push import changes
 
     api = connect(url, token)
     with translated(url):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cluster.grafana.dashboards.chosen import APPLICATION, MEMBER, OF_APPLICATION, OF_MEMBER
+from cluster.grafana.dashboards.variables import APPLICATION, MEMBER, OF_APPLICATION, OF_MEMBER
 from cluster.grafana.panels import Dashboard, Panel, Query, Row, per, rate, share
 
 _COST = f"ray_fusion_cost_usd_total{{{OF_MEMBER}}}"

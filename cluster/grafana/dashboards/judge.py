@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cluster.grafana.dashboards.chosen import APPLICATION, OF_APPLICATION
+from cluster.grafana.dashboards.variables import APPLICATION, OF_APPLICATION
 from cluster.grafana.panels import Dashboard, Panel, Query, Row, Variable, per, quantiles, rate, share
 
 _DEPLOYMENT = f'{OF_APPLICATION},deployment=~"$Deployment",replica=~"$Replica"'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cluster.grafana.dashboards.chosen import APPLICATION, OF_APPLICATION, OF_PRESET, PRESET
+from cluster.grafana.dashboards.variables import APPLICATION, OF_APPLICATION, OF_PRESET, PRESET
 from cluster.grafana.panels import Dashboard, Panel, Query, Row, per, quantiles, rate, share
 
 _REQUESTS = f"ray_fusion_requests_total{{{OF_PRESET}}}"

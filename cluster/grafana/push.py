@@ -1,4 +1,3 @@
-# pyright: reportUnknownMemberType=false, reportUnknownLambdaType=false, reportUnknownVariableType=false
 """What a Grafana has, what it would have, and the way from one to the other.
 
 `changes` looks and decides, and each `Change` knows how to be done. A dashboard that was saved from here says so in the
@@ -6,6 +5,7 @@ message of its latest version; one whose latest version says anything else was e
 forced. Each save names the version that was looked at, so that Grafana refuses it when someone was faster.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownLambdaType=false, reportUnknownVariableType=false
 from __future__ import annotations
 
 import hashlib
@@ -20,15 +20,22 @@ from grafana_client.client import GrafanaClientError
 
 from cluster.config.monitoring import Objectives
 from cluster.grafana.alerts import EVALUATED_EVERY_S, GROUP, alerts, grafana_rule
-from cluster.grafana.differences import differences
+from cluster.grafana.diff import differences
 from cluster.grafana.manifests import DASHBOARDS, FOLDER
 from cluster.grafana.panels import Dashboard, model
 
 FOLDER_UID = "fusion-cluster"
+
+
 DATA_SOURCE_UID = "fusion-prometheus"
+
+
 _SAVED = re.compile(r"fusion grafana push ([0-9a-f]{16})")
 
+
 Json = dict[str, Any]
+
+
 Action = Literal["create", "update", "keep", "leave"]
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 _LONGEST = 120
+
+
 _NOTHING = object()
 
 
