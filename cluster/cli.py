@@ -80,11 +80,11 @@ def serve(
     Prints a line that begins with [bold]ready[/bold] once a real completion went through. Ctrl-C ends everything that
     was started.
     """
-    from cluster.lifecycle import PortInUse
-    from cluster.lifecycle import serve as serve_until_signal
-    from cluster.prometheus import PrometheusMissing
-    from cluster.smollm2 import ModelUnavailable
-    from cluster.starting import StartFailed
+    from cluster.serving.embedded_model import ModelUnavailable
+    from cluster.serving.prometheus import PrometheusMissing
+    from cluster.serving.serve import PortInUse
+    from cluster.serving.serve import serve as serve_until_signal
+    from cluster.serving.startup import StartFailed
 
     try:
         if metrics and address is not None:
@@ -126,10 +126,10 @@ def apply(
     When something does not start, or on Ctrl-C, the service goes back to what it was; the exit code is 1, or 130.
     It is 2 when the configuration is bad or changes where the service listens: then nothing was changed.
     """
-    from cluster.apply import NothingToApplyTo, RestartNeeded
-    from cluster.apply import apply as apply_to_running
-    from cluster.smollm2 import ModelUnavailable
-    from cluster.starting import StartFailed
+    from cluster.serving.apply import NothingToApplyTo, RestartNeeded
+    from cluster.serving.apply import apply as apply_to_running
+    from cluster.serving.embedded_model import ModelUnavailable
+    from cluster.serving.startup import StartFailed
 
     try:
         apply_to_running(named(config), host, port, address, _report, timeout)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from cluster.smollm2 import default_cache_dir
+from cluster.serving.embedded_model import default_cache_dir
 
 PACKAGES: dict[str, tuple[tuple[str, ...], ...]] = {
     "floor": (("fastapi==0.136.3", "uvicorn[standard]==0.54.0", "httpx==0.28.1", "httpx-aiohttp==0.2.0"),),

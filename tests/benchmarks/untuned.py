@@ -14,8 +14,8 @@ from pathlib import Path
 import ray
 from ray import serve
 
-from cluster.app import build
 from cluster.config.loader import load
+from cluster.serving.app import build
 
 
 def main(file: Path) -> None:

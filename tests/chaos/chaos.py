@@ -114,8 +114,8 @@ def two_nodes() -> Iterator[tuple[str, Do]]:
     """A Ray cluster of two nodes on this machine: its address, and what kills the node that is not the head."""
     from ray.cluster_utils import Cluster
 
-    from cluster.processes import mark_run, sweep
-    from cluster.starting import environment
+    from cluster.serving.processes import mark_run, sweep
+    from cluster.serving.startup import environment
 
     mark = mark_run()
     # A cluster writes down where it is for whoever looks for one; nobody else should find this one.

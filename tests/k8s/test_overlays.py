@@ -20,14 +20,14 @@ from ray.serve._private.api import call_user_app_builder_with_args_if_necessary
 from ray.serve._private.build_app import build_app
 from ray.serve.schema import ServeDeploySchema
 
-from cluster.app import APP_NAME, application, build
 from cluster.config.backends import VllmBackendConfig
 from cluster.config.kubernetes import ray_service_patch
 from cluster.config.loader import load
 from cluster.config.schema import ClusterConfig
 from cluster.grafana.manifests import DASHBOARDS, files
 from cluster.planning.plan import plan
-from cluster.starting import environment
+from cluster.serving.app import APP_NAME, application, build
+from cluster.serving.startup import environment
 from tests.k8s.conftest import ROOT, Manifest, pods
 
 KUBERNETES = "1.32"

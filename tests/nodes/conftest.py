@@ -20,8 +20,8 @@ import ray
 from ray import serve
 from ray.cluster_utils import Cluster
 
-from cluster.app import build
 from cluster.config.schema import ClusterConfig
+from cluster.serving.app import build
 from tests.serve.conftest import free_port
 from tests.vllm import mixtral
 

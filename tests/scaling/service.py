@@ -24,8 +24,8 @@ import ray
 import yaml
 from ray.serve.context import _get_global_client, _set_global_client
 
-from cluster.app import APP_NAME
-from cluster.processes import MARK
+from cluster.serving.app import APP_NAME
+from cluster.serving.processes import MARK
 
 KEY = "sk-scaling-0123456789"
 KEYS_ENV = "FUSION_SCALING_KEYS"

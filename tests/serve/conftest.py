@@ -20,8 +20,8 @@ import ray
 import yaml
 from ray import serve
 
-from cluster.app import build
 from cluster.config.loader import load
+from cluster.serving.app import build
 from tests.serve.scripted import SCRIPTED, scripted_deployment
 
 KEY = "sk-test-0123456789"

@@ -12,8 +12,8 @@ import yaml
 from httpx_aiohttp import HttpxAiohttpClient
 from ray import serve
 
-from cluster.app import build
 from cluster.config.loader import load
+from cluster.serving.app import build
 from tests.serve.conftest import Served, scripted_config
 from tests.serve.scripted import SCRIPTED, scripted_deployment
 

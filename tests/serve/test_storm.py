@@ -19,8 +19,8 @@ import yaml
 from httpx_aiohttp import HttpxAiohttpClient
 from ray import serve
 
-from cluster.app import build
 from cluster.config.loader import load
+from cluster.serving.app import build
 from tests.remote.upstream import OPENING, Action, Asked, Reset, Stall, Upstream, chunk, reply, streamed, upstream
 from tests.serve.conftest import Served, series
 

@@ -15,8 +15,8 @@ import pytest
 import yaml
 from ray import serve
 
-from cluster.app import build, member_deployments
 from cluster.config.loader import load
+from cluster.serving.app import build, member_deployments
 from tests.collector import Collector, SentSpan, collecting, tree
 from tests.serve.conftest import Served, ask, scripted_config
 from tests.serve.scripted import SCRIPTED, scripted_deployment

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from cluster.app import member_deployments
 from cluster.config.schema import ClusterConfig
+from cluster.serving.app import member_deployments
 from deployments.providers.replica import RemoteSettings
 from deployments.resilience.limits import LimitSettings
 

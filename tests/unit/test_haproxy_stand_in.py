@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster import haproxy_stand_in as stand_in
+from cluster.serving import haproxy_standby as stand_in
 
 _TEMPLATE = """global
     stats socket {admin} mode 666 level admin expose-fd listeners
@@ -66,7 +66,7 @@ class Place:
                 server=server,
             )
         )
-        run = "from cluster.haproxy import main; main()"
+        run = "from cluster.serving.haproxy import main; main()"
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", run, "-db", "-f", str(self.file), "-dR", *arguments, start_new_session=True
         )
@@ -189,7 +189,7 @@ def guard_of(pid: int) -> int | None:
             arguments = (process / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"cluster.haproxy_stand_in" in arguments and str(pid).encode() in arguments:
+        if b"cluster.serving.haproxy_standby" in arguments and str(pid).encode() in arguments:
             return int(process.name)
     return None
 

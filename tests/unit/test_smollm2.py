@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.smollm2 import ModelUnavailable, Report, prepare, unpack
+from cluster.serving.embedded_model import ModelUnavailable, Report, prepare, unpack
 
 
 def silent(_: str) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster.app import build, member_deployments
 from cluster.config.loader import load
 from cluster.config.schema import ClusterConfig
-from cluster.versions import deployment_name, fingerprint
+from cluster.serving.app import build, member_deployments
+from cluster.serving.versions import deployment_name, fingerprint
 
 OTHER = {"kind": "remote", "base_url": "http://127.0.0.1:8/v1"}
 
@@ -79,7 +79,9 @@ def test_only_what_is_made_from_the_change_starts_anew(
 
 
 def test_a_set_has_one_fingerprint_in_every_process() -> None:
-    program = "from cluster.versions import fingerprint; print(fingerprint(frozenset('abcdefgh'), {'b': 1, 'a': 2}))"
+    program = (
+        "from cluster.serving.versions import fingerprint; print(fingerprint(frozenset('abcdefgh'), {'b': 1, 'a': 2}))"
+    )
     told = {
         subprocess.run(
             [sys.executable, "-c", program], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True

@@ -11,7 +11,7 @@ import pytest
 import ray
 from ray import serve
 
-from cluster.smollm2 import default_cache_dir, prepare
+from cluster.serving.embedded_model import default_cache_dir, prepare
 from tests.vllm import mixtral as small_mixtral
 from tests.vllm.engines import Engine, serve_engine
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from cluster.smollm2 import default_cache_dir, prepare
+from cluster.serving.embedded_model import default_cache_dir, prepare
 from fusion.ballot import Ballot, blind
 from fusion.chat import Call, Completion, Message, Request
 from fusion.judging.prompts import merge_request, read_verdict, rebuttal_request, verdict_request

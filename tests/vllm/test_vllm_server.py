@@ -15,7 +15,7 @@ import pytest
 
 from cluster.config.loader import load
 from cluster.live_check import look
-from cluster.smollm2 import default_cache_dir, prepare
+from cluster.serving.embedded_model import default_cache_dir, prepare
 from deployments.providers.base import Api
 from deployments.providers.member import RemoteMember
 from fusion.chat import Completion, Delta, JsonSchema, Message, Tool, ToolCall

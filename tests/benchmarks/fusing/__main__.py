@@ -28,7 +28,7 @@ def smollm2() -> Iterator[Engine]:
     import ray
     from ray import serve
 
-    from cluster.smollm2 import default_cache_dir, prepare
+    from cluster.serving.embedded_model import default_cache_dir, prepare
     from tests.vllm.engines import serve_engine
 
     model = prepare(default_cache_dir(), print)

@@ -13,14 +13,20 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from cluster import haproxy, smollm2
 from cluster.config.backends import VllmBackendConfig
 from cluster.config.loader import ConfigError, Problem
 from cluster.config.schema import ClusterConfig
+from cluster.serving import embedded_model as smollm2
+from cluster.serving import haproxy
 
 REPORT_EVERY_S = 10.0
+
+
 _FAILED = ("UNHEALTHY", "DEPLOY_FAILED")
+
+
 _FAILS_FOR_S = 3.0
+
 
 Report = Callable[[str], None]
 

@@ -21,13 +21,13 @@ from typing import Any, cast
 
 import httpx
 
-from cluster import prometheus
 from cluster.config.backends import VllmBackendConfig
 from cluster.config.base import is_loopback
 from cluster.config.loader import check_secrets, load
 from cluster.config.schema import ClusterConfig
-from cluster.processes import mark_run, sweep, watch_run
-from cluster.starting import (
+from cluster.serving import prometheus
+from cluster.serving.processes import mark_run, sweep, watch_run
+from cluster.serving.startup import (
     Report,
     StartFailed,
     await_running,
@@ -43,8 +43,14 @@ from cluster.starting import (
 from deployments.members.local_socket.paths import remove_unused
 
 FIRST_ANSWER_TIMEOUT_S = 180.0
+
+
 SHUTDOWN_TIMEOUT_S = 10.0
+
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 # Ray counts what a replica reserves, not what it uses: an engine and a judge have to fit on one core too.
 _MIN_CPUS = 4
 
@@ -160,8 +166,8 @@ def _no_ray(address: str | None, error: Exception) -> str:
 def _deploy(config: ClusterConfig, folders: dict[str, str], report: Report) -> None:
     from ray import serve as ray_serve
 
-    from cluster.app import APP_NAME, build
-    from cluster.running import remember
+    from cluster.serving.app import APP_NAME, build
+    from cluster.serving.applied_config import remember
 
     quieten("ray.serve")
     server = config.server
@@ -230,7 +236,7 @@ def _shut_down(ours: bool) -> None:
         return
     from ray import serve as ray_serve
 
-    from cluster.app import APP_NAME
+    from cluster.serving.app import APP_NAME
 
     serve_api: Any = ray_serve
     # What Ray's processes say of each other's end is of no use to anyone.

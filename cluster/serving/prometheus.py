@@ -11,9 +11,11 @@ from pathlib import Path
 
 import httpx
 
-from cluster.starting import StartFailed
+from cluster.serving.startup import StartFailed
 
 START_TIMEOUT_S = 30.0
+
+
 INSTALL = (
     "install it (Debian, Ubuntu: apt-get install prometheus; else https://prometheus.io/download) "
     "or leave --metrics out"

@@ -20,11 +20,22 @@ from pathlib import Path
 RELIEVED_WITHIN_S = 60.0
 """A stand-in that nobody relieves ends after so long: then there is nobody who would."""
 
+
 _CONFIGURATION, _PID = "stand-in.cfg", "stand-in.pid"
+
+
 _SERVER = re.compile(r"^\s*server\s", re.MULTILINE)
+
+
 _SECTION = re.compile(r"^(?=(?:global|defaults|frontend|backend|listen)\b)", re.MULTILINE)
+
+
 _BIND = re.compile(r"^\s*bind\s.*\n", re.MULTILINE)
+
+
 _SOCKET = re.compile(r"^\s*stats socket (\S+).*\n", re.MULTILINE)
+
+
 _FRONT = "frontend http_frontend"
 
 

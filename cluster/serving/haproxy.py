@@ -14,12 +14,15 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from cluster.haproxy_stand_in import knows_replicas, standing_in, watch, without_front
+from cluster.serving.haproxy_standby import knows_replicas, standing_in, watch, without_front
 
 COMMAND = Path(sysconfig.get_path("scripts")) / "fusion-haproxy"
 
+
 # The application has every path, so this is what is said when there is none.
 _NO_SUCH_PATH = re.compile(r"^(\s*http-request return) status 404 .*/-/routes.*$", re.MULTILINE)
+
+
 _NO_REPLICA = json.dumps(
     {
         "error": {
@@ -30,6 +33,7 @@ _NO_REPLICA = json.dumps(
         }
     }
 )
+
 
 _EVERY_INTERFACE = re.compile(r"^(\s*bind\s+)\*?(?=:\d)", re.MULTILINE)
 

@@ -4,7 +4,7 @@
         → judges that know the new presets start, the old ones end what they have
             → what is not wanted any more ends
 
-Whatever did not change runs on untouched (`cluster.versions`). When a step fails, the service goes back to what it was.
+Whatever did not change runs on untouched (`cluster.serving.versions`). When a step fails, the service goes back to what it was.
 """
 
 # pyright: reportUnknownMemberType=false
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from cluster.config.base import is_loopback
 from cluster.config.loader import load
 from cluster.config.schema import ClusterConfig
-from cluster.starting import (
+from cluster.serving.startup import (
     Report,
     StartFailed,
     await_running,
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 WITHIN_S = 1800.0
 """How long a step may take by default: as long as large weights take to load."""
+
 
 _POLL_S = 0.25
 
@@ -78,8 +79,8 @@ def apply(
         _check_server(before, config)
         served = _as_ray_was_started(before, config, report)
     folders = prepare_models(config, report)
-    from cluster.app import build
-    from cluster.running import remember
+    from cluster.serving.app import build
+    from cluster.serving.applied_config import remember
 
     try:
         for step in _steps(before, config, folders):
@@ -116,8 +117,8 @@ def _connect(config: ClusterConfig, address: str | None, report: Report) -> Clus
             f"no Ray cluster can be joined {where} ({type(error).__name__}): start one with `fusion serve`, "
             "or name the one that serves with --address; `fusion serve` says where it is as it starts"
         ) from error
-    from cluster.app import APP_NAME
-    from cluster.running import recall
+    from cluster.serving.app import APP_NAME
+    from cluster.serving.applied_config import recall
 
     if APP_NAME not in serve.status().applications:
         raise NothingToApplyTo(f"the Ray cluster at {found} serves no fusion: start it with `fusion serve`")
@@ -167,8 +168,8 @@ def _as_ray_was_started(before: ClusterConfig, config: ClusterConfig, report: Re
 
 def _steps(before: ClusterConfig | None, config: ClusterConfig, folders: Mapping[str, str]) -> list[Application]:
     """The applications that lead from one configuration to another, one after the other."""
-    from cluster.app import build, member_deployments
-    from cluster.versions import deployment_name
+    from cluster.serving.app import build, member_deployments
+    from cluster.serving.versions import deployment_name
 
     if before is None:
         return [build(config, folders=folders)]
@@ -190,7 +191,7 @@ def _bring_about(app: Application, report: Report, within_s: float) -> None:
     """
     from ray import serve
 
-    from cluster.app import APP_NAME
+    from cluster.serving.app import APP_NAME
 
     serve_api: Any = serve
     [deploying] = in_background(lambda: serve_api.run(app, name=APP_NAME))

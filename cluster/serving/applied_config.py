@@ -11,7 +11,11 @@ from ray.experimental import internal_kv
 from cluster.config.schema import ClusterConfig
 
 _KEY = b"configuration"
+
+
 _NAMESPACE = b"fusion-cluster"
+
+
 _kv: Any = internal_kv
 
 

@@ -17,7 +17,11 @@ import psutil
 from deployments.members.local_socket.paths import remove_unused
 
 MARK = "FUSION_CLUSTER_RUN"
+
+
 GRACE_S = 3.0
+
+
 _ROUNDS = 5
 
 
@@ -31,7 +35,7 @@ def mark_run() -> str:
 def watch_run(mark: str) -> subprocess.Popen[bytes]:
     """Start the watchdog. It sweeps as soon as this process is gone, and ends with it."""
     return subprocess.Popen(  # noqa: S603
-        [sys.executable, "-m", "cluster.processes", mark],
+        [sys.executable, "-m", "cluster.serving.processes", mark],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
