@@ -9,7 +9,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from cluster.cli import app
+from cluster.cli.main import app
 from cluster.grafana.manifests import DASHBOARDS
 from tests.grafana.server import TOKEN, Grafana, serving
 

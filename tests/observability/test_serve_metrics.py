@@ -16,7 +16,7 @@ from tests.observability.prometheus import NotPromQL, Prometheus
 from tests.serve.conftest import free_port
 from tests.serve.test_lifecycle import config, serving  # noqa: F401
 
-SERVE = [sys.executable, "-m", "cluster.cli", "serve"]
+SERVE = [sys.executable, "-m", "cluster.cli.main", "serve"]
 
 
 def test_prometheus_is_there_for_these_tests() -> None:

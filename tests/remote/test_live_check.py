@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from cluster import live_check
+from cluster.cli import probe as live_check
+from cluster.cli.probe import look
 from cluster.config.loader import load
-from cluster.live_check import look
 from tests.remote.upstream import Action, Asked, Stall, reply, streamed, upstream
 from tests.unit.test_cli import run
 

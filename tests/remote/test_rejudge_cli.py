@@ -15,7 +15,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from cluster.cli import app
+from cluster.cli.main import app
 from deployments.api.chat_request import parse_chat
 from fusion.chat import Call
 from fusion.testing import Answer, ScriptedMember

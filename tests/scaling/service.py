@@ -140,7 +140,7 @@ def ongoing(replicas: list[Replica]) -> list[int]:
 def run_fusion(*arguments: str) -> subprocess.CompletedProcess[str]:
     """The `fusion` command."""
     return subprocess.run(
-        [sys.executable, "-m", "cluster.cli", *arguments], capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-m", "cluster.cli.main", *arguments], capture_output=True, text=True, timeout=300, check=False
     )
 
 
@@ -194,7 +194,7 @@ def serving(address: str | None = None, **config: Any) -> Iterator[Service]:
         file, log = Path(folder) / "config.yaml", Path(folder) / "log"
         document = configuration(up, port=port, **config)
         file.write_text(yaml.safe_dump(document, sort_keys=False))
-        command = [sys.executable, "-m", "cluster.cli", "serve", "-c", str(file)]
+        command = [sys.executable, "-m", "cluster.cli.main", "serve", "-c", str(file)]
         with (
             log.open("w") as errors,
             subprocess.Popen(

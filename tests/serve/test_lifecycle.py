@@ -67,7 +67,7 @@ def config(tmp_path: Path) -> Iterator[Path]:
 @contextmanager
 def serving(config: Path, log: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The process, in a group of its own, and its ready line. It is ended, if it has not ended by then."""
-    command = [sys.executable, "-m", "cluster.cli", "serve", "-c", str(config), *options]
+    command = [sys.executable, "-m", "cluster.cli.main", "serve", "-c", str(config), *options]
     with (
         log.open("w") as errors,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True) as process,
@@ -132,7 +132,7 @@ def test_it_gets_ready_answers_and_leaves_nothing_behind(config: Path, tmp_path:
 def test_a_signal_during_the_start_ends_it(config: Path, tmp_path: Path) -> None:
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "cluster.cli", "serve", "-c", str(config)], stderr=log, start_new_session=True
+            [sys.executable, "-m", "cluster.cli.main", "serve", "-c", str(config)], stderr=log, start_new_session=True
         )
     deadline = time.monotonic() + START_TIMEOUT_S
     while not psutil.Process(process.pid).children() and time.monotonic() < deadline:
@@ -146,7 +146,7 @@ def test_a_signal_during_the_start_ends_it(config: Path, tmp_path: Path) -> None
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "cluster.cli", *arguments], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "cluster.cli.main", *arguments], capture_output=True, text=True, timeout=60, check=False
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from cluster.cli import app
+from cluster.cli.main import app
 from cluster.serving import apply as applying
 from cluster.serving.apply import RestartNeeded
 from cluster.serving.versions import deployment_name

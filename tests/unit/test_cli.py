@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from cluster.cli import app
+from cluster.cli.main import app
 
 FUSION = {
     "mode": "best-of",
@@ -169,5 +169,5 @@ def test_help_teaches_and_wrong_usage_is_2() -> None:
 
 
 def test_the_command_does_not_load_ray_before_it_serves() -> None:
-    script = "import sys, cluster.cli; sys.exit(any(name in sys.modules for name in ('ray', 'vllm', 'torch')))"
+    script = "import sys, cluster.cli.main; sys.exit(any(name in sys.modules for name in ('ray', 'vllm', 'torch')))"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

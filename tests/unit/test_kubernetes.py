@@ -9,7 +9,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from cluster.cli import app
+from cluster.cli.main import app
 
 
 def _config(**changes: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from cluster.cli import app
+from cluster.cli.main import app
 from cluster.recordings.figures import COLUMNS, gather
 from cluster.recordings.folder import TraceFolder, Wanted
 from deployments.recordings.row import Content

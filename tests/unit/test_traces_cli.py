@@ -15,7 +15,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from cluster.cli import app
+from cluster.cli.main import app
 from cluster.config.loader import ConfigError, check_secrets, load
 from cluster.config.schema import ClusterConfig
 from cluster.recordings.folder import TraceFolder, Wanted

@@ -13,8 +13,8 @@ from typing import Any
 import jsonschema
 import pytest
 
+from cluster.cli.probe import look
 from cluster.config.loader import load
-from cluster.live_check import look
 from cluster.serving.embedded_model import default_cache_dir, prepare
 from deployments.providers.base import Api
 from deployments.providers.member import RemoteMember

@@ -17,7 +17,11 @@ from rich.panel import Panel
 from rich.table import Table
 
 TIMEOUT_S = 3600.0
+
+
 _STATUS_TIMEOUT_S = 10.0
+
+
 _COLOURS = {"answered": "green", "failed": "red", "cancelled": "yellow", "asked": "cyan"}
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from cluster.recordings.folder import TraceFolder
 
 EXIT_FAILED = 1
+
+
 EXIT_BAD_USAGE = 2
 
 
@@ -34,14 +36,28 @@ Traces = Annotated[
         "--traces", metavar="PATH", help="Folder, object store URL, or one file. Default: the configuration's."
     ),
 ]
+
+
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", "-c", metavar="FILE", help="Configuration whose traces.path is meant.")
 ]
+
+
 Day = Annotated[str | None, typer.Option(metavar="DAY", help="Only this day (UTC): 2026-01-31, today.")]
+
+
 Since = Annotated[str | None, typer.Option(metavar="DAY", help="Only from this day on (UTC).")]
+
+
 Until = Annotated[str | None, typer.Option(metavar="DAY", help="Only up to this day (UTC).")]
+
+
 PresetName = Annotated[str | None, typer.Option("--preset", "-p", metavar="ID", help="Only of this preset.")]
+
+
 MemberName = Annotated[str | None, typer.Option("--member", "-m", metavar="NAME", help="Only with this member.")]
+
+
 OutcomeName = Annotated[Outcome | None, typer.Option(help="Only with this outcome.")]
 
 

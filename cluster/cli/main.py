@@ -12,15 +12,24 @@ import typer
 from rich.console import Console
 from rich.tree import Tree
 
-from cluster import grafana_cli, rejudge_cli, traces_cli
+from cluster.cli import grafana as grafana_cli
+from cluster.cli import recordings as traces_cli
+from cluster.cli import rejudge as rejudge_cli
 from cluster.config.kubernetes import RAY_SERVICE, ray_service_patch
 from cluster.config.loader import ConfigError, check_carriable, check_secrets, load, named
 from cluster.config.schema import ClusterConfig
 
 EXIT_FAILED = 1
+
+
 EXIT_BAD_CONFIG = 2
+
+
 EXIT_PORT_IN_USE = 3
+
+
 DEFAULT_URL = "http://127.0.0.1:8000"
+
 
 app = typer.Typer(
     name="fusion",
@@ -31,13 +40,24 @@ app = typer.Typer(
     help="Several language models answer one prompt, and a judge turns their answers into one.",
     epilog="Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 port in use, 128 + n ended by signal n.",
 )
+
+
 app.add_typer(traces_cli.app, name="traces")
+
+
 app.add_typer(grafana_cli.app, name="grafana")
+
+
 app.command(epilog="Example: fusion rejudge --traces traces -c my.yaml --judge claude --mode best-of")(
     rejudge_cli.rejudge
 )
+
+
 app.command(epilog="Example: fusion report --traces traces --since 2026-01-01 -o january.html")(traces_cli.report)
+
+
 _progress = Console(stderr=True, highlight=False, emoji=False)
+
 
 ConfigFile = Annotated[
     Path | None,
@@ -48,7 +68,11 @@ ConfigFile = Annotated[
         help="Configuration, or the name of one that comes along, such as mixtral-8x22b; the embedded one by default.",
     ),
 ]
+
+
 Url = Annotated[str, typer.Option(help="Where the service is.")]
+
+
 KeyEnv = Annotated[
     str, typer.Option(metavar="NAME", help="Environment variable that holds the API key, if one is needed.")
 ]
@@ -157,7 +181,7 @@ def ask(
 
     The answer streams to standard output; what goes on beside it is shown on standard error.
     """
-    from cluster.ask import AskFailed, Question, ask_as_json, ask_live
+    from cluster.cli.ask import AskFailed, Question, ask_as_json, ask_live
 
     text = sys.stdin.read() if question == "-" else question
     asked = Question(text, preset, url, os.environ.get(key_env))
@@ -175,7 +199,7 @@ def ask(
 @app.command(epilog="Example: fusion status --url http://127.0.0.1:8123")
 def status(url: Url = DEFAULT_URL, key_env: KeyEnv = "FUSION_API_KEY") -> None:
     """Show what a running service can do. Exits with 0 when it is ready, with 1 when it is not."""
-    from cluster.ask import AskFailed, status_tables
+    from cluster.cli.ask import AskFailed, status_tables
 
     try:
         ready, tables = status_tables(url, os.environ.get(key_env))
@@ -211,7 +235,7 @@ def check(
         _fail(str(error), EXIT_BAD_CONFIG)
     Console().print(_outline(file, loaded))
     if live:
-        from cluster.live_check import check_live
+        from cluster.cli.probe import check_live
 
         try:
             good = check_live(loaded)
@@ -221,6 +245,8 @@ def check(
 
 
 kubernetes_app = typer.Typer(no_args_is_help=True, help="Manifests for KubeRay.")
+
+
 app.add_typer(kubernetes_app, name="k8s")
 
 

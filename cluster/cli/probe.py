@@ -29,13 +29,24 @@ from fusion.errors import (
 from fusion.member import Emit
 
 TOTAL_S = 30.0
+
+
 _AT_ONCE = 8  # calls to one backend
+
+
 _PLAIN_WIDTH = 1000  # so that nothing is broken into lines
 
+
 _QUESTION = Request((Message("user", "Reply with the one word: ok"),))
+
+
 _TOOL = Tool("current_time", "Tells the time of day", {"type": "object", "properties": {}})
+
+
 # Where a number is required, one that fits into short contexts too and leaves room for some thinking.
 _ANSWER_TOKENS = 1024
+
+
 _STATUS = re.compile(r"HTTP (\d+)(?: \((.+)\))?")
 
 

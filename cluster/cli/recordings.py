@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cluster.traces.options import (
+from cluster.cli.recording_options import (
     EXIT_BAD_USAGE,
     ConfigFile,
     Day,

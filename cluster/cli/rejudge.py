@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from cluster.traces.options import (
+from cluster.cli.recording_options import (
     EXIT_BAD_USAGE,
     Day,
     MemberName,

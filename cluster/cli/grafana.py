@@ -15,30 +15,50 @@ if TYPE_CHECKING:
     from cluster.grafana.push import Change, Wanted
 
 EXIT_FAILED = 1
+
+
 EXIT_BAD_USAGE = 2
+
+
 MOST_DETAILS = 12
+
+
 TOKEN_VARIABLE = "GRAFANA_TOKEN"  # noqa: S105
+
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     help="Dashboards and alert rules: [bold]push[/bold], [bold]diff[/bold], [bold]render[/bold].",
 )
+
+
 _out = Console(highlight=False, emoji=False, soft_wrap=True)
+
+
 _aside = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
+
 Url = Annotated[str, typer.Option(metavar="URL", help="Where Grafana is, such as http://grafana:3000.")]
+
+
 TokenEnv = Annotated[
     str, typer.Option(metavar="NAME", help="Environment variable that holds a service account's token.")
 ]
+
+
 ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", "-c", metavar="FILE", help="Configuration whose observability is meant."),
 ]
+
+
 Prometheus = Annotated[
     str | None,
     typer.Option(metavar="URL", help="Where Grafana finds Prometheus, instead of observability.prometheus_host."),
 ]
+
+
 DataSource = Annotated[
     str | None, typer.Option("--datasource", metavar="UID", help="A data source that is there, instead of one of ours.")
 ]

@@ -1,1 +1,0 @@
-"""Recorded requests, read: listed, shown, exported, judged again, and reported on."""
