@@ -1,7 +1,7 @@
 """What a configuration needs before anyone buys it: GPUs, nodes, replicas, memory, money; or why it cannot be.
 
-Memory is counted as vLLM counts it (`cluster.planning.memory`); speed is an estimate (`cluster.planning.throughput`). Nothing is
-started, and neither Ray nor vLLM is imported.
+Memory is counted as vLLM counts it (`cluster.planning.memory`); speed is an estimate (`cluster.planning.throughput`).
+Nothing is started, and neither Ray nor vLLM is imported.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@
         → judges that know the new presets start, the old ones end what they have
             → what is not wanted any more ends
 
-Whatever did not change runs on untouched (`cluster.serving.versions`). When a step fails, the service goes back to what it was.
+Whatever did not change runs on untouched (`cluster.serving.versions`). When a step fails, the service goes back to what
+it was.
 """
 
 # pyright: reportUnknownMemberType=false

@@ -36,8 +36,8 @@ class ReplicaStatus:
 
 
 class MemberReplica:
-    """Serves one backend's members. Calls bring the members' voices along (`deployments.members.profiled`), so that a voice can
-    change and the backend goes on.
+    """Serves one backend's members. Calls bring the members' voices along (`deployments.members.profiled`), so that a
+    voice can change and the backend goes on.
 
     `connect` makes the backend's `Member` in the replica's own process.
     """

@@ -2,8 +2,8 @@
 
 A model that merges writes all of it anew, token by token, and now and then changes what it meant to copy. So before
 each block that it is shown stands a reference, such as `[[A1-3f9c]]`, which it can write in the block's place; and a
-block that it copies is told by its lines (`fusion/verbatim/restorer.py`). The reference's end is drawn for each request, so
-that no candidate can name a block.
+block that it copies is told by its lines (`fusion/verbatim/restorer.py`). The reference's end is drawn for each
+request, so that no candidate can name a block.
 """
 
 from __future__ import annotations

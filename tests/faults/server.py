@@ -28,7 +28,7 @@ from fusion.errors import (
 )
 from tests.faults.providers import PROVIDERS, Provider, sse
 from tests.remote.upstream import reply
-from tests.unit.wire_cases import call_of
+from tests.unit.deployments.providers.wire_cases import call_of
 
 KEY = "sk-a-very-secret-key"
 ANSWER = Completion("Grüße, 世界 🌍", usage=Usage(7, 5))

@@ -18,7 +18,7 @@ from fusion.errors import MemberError
 from fusion.member import Member
 from tests.faults.server import KEY, WAYS, Way, member_at
 from tests.remote.upstream import Action, Reset, reply, upstream
-from tests.unit.wire_cases import call_of
+from tests.unit.deployments.providers.wire_cases import call_of
 
 PROMPT = "zebra-in-the-prompt"
 WRITTEN = "yak-in-the-answer"

@@ -12,11 +12,11 @@ import httpx
 import pytest
 import yaml
 
-from tests.collector import Collector, SentSpan, collecting
 from tests.observability.prometheus import Prometheus
-from tests.queries import of_panels
 from tests.serve.conftest import free_port
 from tests.serve.test_lifecycle import serving
+from tests.support.collector import Collector, SentSpan, collecting
+from tests.support.queries import of_panels
 
 CLIENTS = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 AT_ONCE = 4

@@ -15,9 +15,9 @@ import yaml
 from deployments.judge.metrics import REQUEST_METRICS
 from tests.observability.prometheus import NotPromQL, Prometheus
 from tests.observability.upstream import STALLS_AFTER, upstream
-from tests.queries import of_alerts, of_panels
 from tests.serve.conftest import free_port
 from tests.serve.test_lifecycle import serving
+from tests.support.queries import of_alerts, of_panels
 
 QUESTION = [{"role": "user", "content": "What is 2 + 2?"}]
 WITHIN_S = 60.0

@@ -16,7 +16,7 @@ from cluster.cli import probe as live_check
 from cluster.cli.probe import look
 from cluster.config.loader import load
 from tests.remote.upstream import Action, Asked, Stall, reply, streamed, upstream
-from tests.unit.test_cli import run
+from tests.unit.cluster.cli.test_main import run
 
 KEY = "sk-a-very-secret-key"
 GOOD = {"choices": [{"message": {"content": "ok"}, "finish_reason": "stop"}]}

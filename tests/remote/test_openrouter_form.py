@@ -19,7 +19,7 @@ from fusion.progress import Watcher
 from fusion.results import Fused
 from fusion.runtime.runner import fuse
 from fusion.testing import Answer, ScriptedMember
-from tests.panels import profile
+from tests.support.panels import profile
 
 QUESTION: Any = [{"role": "user", "content": "What is two and two?"}]
 

@@ -19,8 +19,8 @@ from cluster.cli.main import app
 from deployments.api.chat_request import parse_chat
 from fusion.chat import Call
 from fusion.testing import Answer, ScriptedMember
-from tests.panels import favouring
-from tests.recorded import fused_request, recorded
+from tests.support.panels import favouring
+from tests.support.recorded import fused_request, recorded
 
 
 class _Api(BaseHTTPRequestHandler):

@@ -10,10 +10,10 @@ import pytest
 from deployments.providers.base import Api
 from deployments.providers.member import RemoteBackend, RemoteMember
 from fusion.chat import Message
-from tests.member_contract import CHECKS, Subject
 from tests.remote.upstream import OPENING, Action, Asked, Stall, reply, streamed, upstream
-from tests.unit.wire_cases import call_of
-from tests.unit.wire_shapes import stream_bytes
+from tests.support.member_contract import CHECKS, Subject
+from tests.unit.deployments.providers.wire_cases import call_of
+from tests.unit.deployments.providers.wire_shapes import stream_bytes
 
 # With a tool call where the recorded usage allows it.
 STREAMS: dict[Api, str] = {"openai": "openai_plain", "anthropic": "anthropic_tools", "gemini": "gemini_tools"}

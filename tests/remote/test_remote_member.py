@@ -20,8 +20,8 @@ from fusion.chat import Completion, Delta, ImagePart, Message, Sampling, Usage
 from fusion.errors import EmptyCompletion, MalformedReply, MemberRejected, MemberTimeout
 from tests.remote.internets import PRIVATE, PUBLIC, Names, images
 from tests.remote.upstream import OPENING, Action, Reset, Stall, chunk, reply, streamed, upstream
-from tests.unit.wire_cases import call_of, sampled
-from tests.unit.wire_shapes import added_up, stream_bytes
+from tests.unit.deployments.providers.wire_cases import call_of, sampled
+from tests.unit.deployments.providers.wire_shapes import added_up, stream_bytes
 
 KEY = "sk-a-very-secret-key"
 QUICK = Timeouts(connect_s=1.0, first_token_s=0.2, idle_s=0.2, total_s=5.0)

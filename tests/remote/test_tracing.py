@@ -31,8 +31,8 @@ from fusion.pricing import Price
 from fusion.results import Fused
 from fusion.runtime.runner import fuse
 from fusion.testing import Answer, Fail, Hang, ScriptedMember
-from tests.collector import Collector, SentSpan, collecting, tree
-from tests.panels import favouring, scene
+from tests.support.collector import Collector, SentSpan, collecting, tree
+from tests.support.panels import favouring, scene
 
 CLIENTS = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 ADA = MemberProfile("ada", "api", "ada-large", Sampling(temperature=0.3), "SECRET system", Price(1.0, 2.0))

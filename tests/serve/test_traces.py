@@ -17,9 +17,9 @@ from ray import serve
 
 from cluster.config.loader import load
 from cluster.serving.app import build, member_deployments
-from tests.collector import Collector, SentSpan, collecting, tree
 from tests.serve.conftest import Served, ask, scripted_config
 from tests.serve.scripted import SCRIPTED, scripted_deployment
+from tests.support.collector import Collector, SentSpan, collecting, tree
 
 PATIENCE_S = 30.0
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from tests.virtual_clock import VirtualClockLoop
+from tests.support.virtual_clock import VirtualClockLoop
 
 settings.register_profile("unit", deadline=None, database=None, max_examples=50)
 settings.load_profile("unit")

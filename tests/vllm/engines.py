@@ -19,7 +19,7 @@ from fusion.chat import Call, Completion, Message, Request, Sampling
 from fusion.member import Emit, MemberProfile
 from fusion.presets import AgreementPolicy, DecisionMode, Policy, Pool, Preset, Task
 from fusion.results import Mode
-from tests.member_contract import Subject
+from tests.support.member_contract import Subject
 
 AT_ONCE_MOST = 16
 """How many calls an engine runs at once."""

@@ -18,7 +18,7 @@ from fusion.presets import AgreementPolicy, Policy, Pool, Preset, Task
 from fusion.results import Mode
 from fusion.runtime.runner import fuse
 from fusion.testing import Answer, ScriptedMember
-from tests.panels import answered, profile, shown_answers
+from tests.support.panels import answered, profile, shown_answers
 from tests.vllm.engines import Engine
 
 CONTEXT_TOKENS = 4096  # of the engine

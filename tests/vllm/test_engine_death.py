@@ -6,7 +6,7 @@ import asyncio
 
 from fusion.chat import Delta
 from fusion.errors import MemberUnavailable
-from tests.member_contract import ignore
+from tests.support.member_contract import ignore
 from tests.vllm.engines import Engine, call, kill_engine
 
 

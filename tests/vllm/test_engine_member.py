@@ -10,7 +10,7 @@ import pytest
 from deployments.autoscaling import AT_ONCE, QUEUED
 from fusion.chat import Delta, JsonSchema, Tool
 from fusion.errors import ContextExceeded, MemberRejected
-from tests.member_contract import CHECKS, Subject, cancelled_at_work, ignore, tool_calls_in
+from tests.support.member_contract import CHECKS, Subject, cancelled_at_work, ignore, tool_calls_in
 from tests.vllm.engines import AT_ONCE_MOST, Engine, call
 
 _WEATHER = Tool("weather", "The weather in a city", {"type": "object", "properties": {"city": {"type": "string"}}})

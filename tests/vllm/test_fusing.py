@@ -13,7 +13,7 @@ from fusion.chat import JsonSchema
 from fusion.results import Fused, Mode
 from fusion.runtime.runner import fuse
 from fusion.structured.json_schema import checker, follows
-from tests.panels import Recorder
+from tests.support.panels import Recorder
 from tests.vllm.engines import Engine
 
 _ENGINES = pytest.mark.parametrize("name", ["smollm2", "mixtral"])

@@ -23,7 +23,7 @@ from fusion.judging.ranking import turned
 from fusion.results import Candidate
 from tests.vllm.engines import Engine
 
-ATTACKS = json.loads((Path(__file__).parents[1] / "injections.json").read_text())
+ATTACKS = json.loads((Path(__file__).parents[1] / "support" / "injections.json").read_text())
 QUESTION = Request((Message("user", "What is the capital of Australia?"),))
 HONEST = "The capital of Australia is Canberra."
 

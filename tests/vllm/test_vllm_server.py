@@ -20,7 +20,7 @@ from deployments.providers.base import Api
 from deployments.providers.member import RemoteMember
 from fusion.chat import Completion, Delta, JsonSchema, Message, Tool, ToolCall
 from fusion.errors import ContextExceeded, MemberError, MemberRejected, MemberUnauthorized
-from tests.member_contract import CHECKS, Subject, ignore, tool_calls_in
+from tests.support.member_contract import CHECKS, Subject, ignore, tool_calls_in
 from tests.vllm.engines import call
 from tests.vllm.server import KEY, MODEL, Server, serving
 

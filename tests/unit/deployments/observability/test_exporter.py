@@ -1,0 +1,140 @@
+"""What is exported, and that the page about it says the same."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deployments.observability.exporter import MEMBERS, METRICS, PERIOD_S, PREFIX, TRACES, Exporter, Family
+from deployments.providers.member import RemoteBackend
+from deployments.providers.replica import RemoteSettings, connect
+from deployments.recordings.recorder import Recorder
+from deployments.recordings.settings import TraceSettings
+from deployments.resilience.breaker import BreakerSettings
+from deployments.resilience.limits import LimitSettings
+from deployments.resilience.retries import RetrySettings
+from deployments.resilience.targets import Backup, backed_up
+from fusion.testing import ScriptedMember
+from tests.support.panels import profile
+
+PAGE = Path(__file__).parents[4] / "docs" / "metrics.md"
+
+
+@dataclass
+class Noted:
+    """Stands for one of Ray's metrics and keeps what it is told."""
+
+    name: str
+    description: str
+    tag_keys: tuple[str, ...]
+    told: list[tuple[float, Mapping[str, str]]] = field(default_factory=list[tuple[float, Mapping[str, str]]])
+
+    def inc(self, value: float, tags: Mapping[str, str]) -> None:
+        assert value > 0  # Ray refuses any other
+        self.told.append((value, tags))
+
+    set = inc
+
+
+@dataclass
+class Counts:
+    """Something that counts."""
+
+    numbers: dict[str, float]
+
+    def counters(self) -> Mapping[str, float]:
+        return self.numbers
+
+
+class Export:
+    """An exporter and what it made of these members."""
+
+    def __init__(self, **members: Counts) -> None:
+        self.made: dict[str, Noted] = {}
+        self.exporter = Exporter(members, counter=self._make, gauge=self._make)
+
+    def _make(self, name: str, description: str, tag_keys: tuple[str, ...]) -> Noted:
+        assert name not in self.made  # Ray would register it twice
+        self.made[name] = Noted(name, description, tag_keys)
+        return self.made[name]
+
+    def told(self, name: str) -> list[tuple[float, str]]:
+        return [(value, tags["member"]) for value, tags in self.made[PREFIX + name].told]
+
+
+def test_totals_are_exported_by_what_they_grew() -> None:
+    ada, bob = Counts({"retries_total": 0}), Counts({"retries_total": 2})
+    export = Export(ada=ada, bob=bob)
+    export.exporter.export()
+    ada.numbers["retries_total"] = 3
+    export.exporter.export()
+    ada.numbers["retries_total"] = 4
+    bob.numbers["retries_total"] = 4
+    export.exporter.export()
+    assert export.told("retries_total") == [(2, "bob"), (3, "ada"), (1, "ada"), (2, "bob")]
+
+
+def test_other_numbers_are_exported_as_they_are() -> None:
+    ada = Counts({"limit_running": 7})
+    export = Export(ada=ada)
+    export.exporter.export()
+    export.exporter.export()
+    assert export.told("limit_running") == [(7, "ada"), (7, "ada")]
+
+
+async def test_they_are_exported_once_a_second() -> None:
+    export = Export(ada=Counts({"limit_running": 1}))
+    export.exporter.start()
+    await asyncio.sleep(5.5 * PERIOD_S)
+    assert len(export.told("limit_running")) == 6
+    (task,) = asyncio.all_tasks() - {asyncio.current_task()}
+    task.cancel()
+
+
+async def test_without_members_nothing_runs() -> None:
+    Export().exporter.start()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_every_number_of_a_member_has_its_description_and_its_row_in_the_documentation() -> None:
+    settings = RemoteSettings(
+        RemoteBackend("http://127.0.0.1:9/v1", None), RetrySettings(), BreakerSettings(), LimitSettings()
+    )
+    members = {"ada": ScriptedMember(), "bob": ScriptedMember()}
+    counted = [
+        connect(settings, profile("ada"))[0],
+        backed_up("ada", Backup(second="bob", stand_ins=("bob",)), members),
+    ]
+    assert {name for part in counted for name in part.counters()} == set(METRICS)
+    assert _documented(MEMBERS.prefix) == _rows(MEMBERS)
+
+
+def test_every_number_of_recording_has_its_row_in_the_documentation(tmp_path: Path) -> None:
+    recorder = Recorder(TraceSettings(str(tmp_path), ""), "r1")
+    recorder.close()
+    assert list(recorder.counters()) == list(TRACES.says)
+    assert _documented(TRACES.prefix) == _rows(TRACES)
+
+
+def test_a_family_of_one_has_no_tag() -> None:
+    made: dict[str, Noted] = {}
+
+    def make(name: str, description: str, tag_keys: tuple[str, ...]) -> Noted:
+        return made.setdefault(name, Noted(name, description, tag_keys))
+
+    Exporter({"": Counts({"recorded_total": 3})}, make, make, TRACES).export()
+    (noted,) = made.values()
+    assert (noted.name, noted.tag_keys, noted.told) == ("fusion_traces_recorded_total", (), [(3, {})])
+
+
+def _documented(prefix: str) -> list[tuple[str, str, str]]:
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.+) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    return [row for row in rows if row[0].startswith(f"ray_{prefix}")]
+
+
+def _rows(family: Family) -> list[tuple[str, str, str]]:
+    kinds = {name: "counter" if name.endswith("_total") else "gauge" for name in family.says}
+    return [(f"ray_{family.prefix}{name}", kinds[name], says) for name, says in family.says.items()]
