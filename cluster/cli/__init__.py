@@ -1,0 +1,1 @@
+"""The `fusion` command: `main.app`, and a module for each group of commands."""

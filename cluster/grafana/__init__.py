@@ -1,1 +1,1 @@
-"""Grafana as code: dashboards, alert rules, and what brings them into a Grafana or a Kubernetes cluster."""
+"""Grafana's dashboards and alerts, as code: `manifests` renders them, `push` and `diff` compare them with a Grafana."""

@@ -1,1 +1,4 @@
-"""Wrappers around a Member, each named by its effect. `compose.resilient` puts them in their order."""
+"""Wrappers around a member, named by what they do: `limits`, `breaker`, `retries`, `hedging`, `fallbacks`.
+
+`compose.resilient` puts them together and says why in that order; `targets` has who is asked besides a member.
+"""

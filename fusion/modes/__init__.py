@@ -1,4 +1,9 @@
-"""The modes, one file each. A mode is a function from a task to its plan."""
+"""The modes, one file each: `best_of`, `merge`, `debate`, `auto`. `MODES` has them by name.
+
+A mode is a function of a task. What several of them share: `panel` convenes the members and ends early where they
+agree, `outcomes` has the decisions in which no judge model had a say, `merge_check` compares a merge with the best
+candidate, and `merge_json` merges JSON answers field by field.
+"""
 
 from collections.abc import Callable, Mapping
 

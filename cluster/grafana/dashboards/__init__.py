@@ -1,1 +1,1 @@
-"""The dashboards, one a module."""
+"""The dashboards, a module each, and the `variables` that they share."""
