@@ -57,7 +57,7 @@ FOREIGN = sorted(
         *exceptions_of(aiohttp.client_exceptions),
         *exceptions_of(aiohttp.http_exceptions),
     },
-    key=lambda kind: kind.__qualname__,
+    key=lambda kind: (kind.__module__, kind.__qualname__),
 )
 
 
