@@ -8,6 +8,8 @@ TORCH_INDEX ?=
 HOST ?=
 PORT ?=
 CONFIG ?=
+# How many suites of tests run at the same time.
+JOBS ?= 2
 
 BIN := .venv/bin
 STAMP := .venv/.installed-$(EXTRA)
@@ -17,8 +19,16 @@ INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 CONFIG_PORT = $(if $(CONFIG),$(shell grep -oE '\bport: *[0-9]+' $(CONFIG) 2>/dev/null | head -n 1 | tr -dc 0-9))
 TORCH_CPU := $(shell sed -n 's/^\(torch==.*\)/\1/p' requirements/cpu.txt)
 
+# `JOBS` suites run beside each other, from the longest to the shortest: each waits most of the time for a process to start, a
+# clock or a network. `make test-serve` runs one alone.
+SUITES := test-engines test-serve test-observability test-load test-api-server test-nodes test-network
+# Makes targets beside each other, all of them even when one fails, and prints a command's output in one piece.
+TOGETHER = $(MAKE) --no-print-directory --keep-going $(if $(filter output-sync,$(.FEATURES)),--output-sync=line)
+# vLLM's default binds an engine's one thread to a core, and engines beside each other to the same core.
+ONE_THREAD := VLLM_CPU_OMP_THREADS_BIND=nobind OMP_NUM_THREADS=1
+
 .DEFAULT_GOAL := help
-.PHONY: help serve test check autoscale chaos soak bench bench-fusing in-flight simulate format k8s dashboards lock clean free-port .venv
+.PHONY: help serve test check check-lint check-types check-unit $(SUITES) autoscale chaos soak bench bench-fusing in-flight simulate format k8s dashboards lock clean free-port .venv
 
 help: ## What can be made
 	@sed -n 's/^\([a-z.-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -28,20 +38,35 @@ serve: free-port $(STAMP) ## Serve, in the foreground: make serve [PORT=8123] [H
 
 .venv: $(STAMP) ## Install everything into .venv, with pinned versions
 
-test: check ## Everything that is checked
-	$(BIN)/pytest -n auto tests/remote tests/faults tests/grafana tests/k8s
-	$(BIN)/pytest tests/serve
-	$(BIN)/pytest tests/observability
-	$(BIN)/pytest tests/benchmarks tests/scaling tests/chaos
-	$(BIN)/pytest tests/vllm
-	$(BIN)/pytest tests/nodes
+test: check ## Everything that is checked, 15 minutes on two cores
+	+@$(TOGETHER) -j$(JOBS) $(SUITES)
 
-check: $(STAMP) ## The fast part: lint, types, import contract, unit tests
+check: $(STAMP) ## The fast part, a minute: lint, types, import contract, unit tests
+	+@$(TOGETHER) -j3 check-lint check-types check-unit
+
+check-lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
 	$(BIN)/lint-imports
-	$(BIN)/pytest tests/unit
+
+check-types: $(STAMP)
+	$(BIN)/pyright
+
+check-unit: $(STAMP)
+	$(BIN)/pytest -n auto tests/unit
+
+test-engines: PYTEST := $(ONE_THREAD) $(BIN)/pytest tests/vllm --ignore tests/vllm/test_vllm_server.py
+test-api-server: PYTEST := $(ONE_THREAD) $(BIN)/pytest tests/vllm/test_vllm_server.py
+test-serve: PYTEST := $(BIN)/pytest tests/serve
+test-observability: PYTEST := $(ONE_THREAD) $(BIN)/pytest tests/observability
+# It kills replicas, and no other suite's must get a port that a killed one had while HAProxy still looks there.
+test-load: PYTEST := RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT=30500 $(BIN)/pytest tests/benchmarks tests/scaling tests/chaos
+test-nodes: PYTEST := $(ONE_THREAD) $(BIN)/pytest tests/nodes
+test-network: PYTEST := $(BIN)/pytest -n auto tests/remote tests/faults tests/grafana tests/k8s
+
+$(SUITES): $(STAMP)
+	@echo "==> $@"
+	$(PYTEST)
 
 autoscale: $(STAMP) ## Steps of load from 1 to 200 clients and back, and beyond: build/autoscale
 	$(BIN)/python -m tests.scaling.autoscale
@@ -54,6 +79,7 @@ soak: $(STAMP) ## An hour's load in ten minutes, and what grew: build/soak
 
 simulate: $(STAMP) ## The scaling policies at up to 50,000 requests a second, simulated, into docs/autoscaling.md
 	$(BIN)/python -m tests.simulation
+
 bench: $(STAMP) ## Measure everyone who fuses on the same work, half an hour: make bench [BENCH="--rounds 1"]
 	$(BIN)/python -m tests.benchmarks $(BENCH)
 

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from tests.benchmarks import report
-from tests.benchmarks.contenders import FUSION, running, upstream
+from tests.benchmarks.contenders import FUSION, Running, running, upstream
 from tests.benchmarks.measure import Measured, measure
 from tests.benchmarks.processes import Usage
 from tests.benchmarks.work import Scenario, Work, critical_path_s
@@ -65,20 +65,25 @@ class Flight:
 
 
 def fly(work: Work, folder: Path, progress: Progress | None = None) -> Flight:
-    """Keep that many requests in flight for that long."""
-    samples: list[Sample] = []
+    """Start a service in `folder` and keep the work's requests in flight on it."""
     with upstream() as url, running(FUSION, url, folder) as started:
-        measure(started, FUSION.model(work), Work("", "fixed", 8, 2.0), first_question=10_000_000)
-        began = time.monotonic()
-        step = None if progress is None else progress.add_task(work.name, total=work.for_s)
+        return fly_on(started, work, progress)
 
-        def watch(usage: Usage) -> None:
-            at_s = time.monotonic() - began
-            samples.append(Sample(at_s, dict(usage.resident_bytes)))
-            if progress is not None and step is not None:
-                progress.update(step, completed=at_s)
 
-        measured = measure(started, FUSION.model(work), work, watch=watch)
+def fly_on(started: Running, work: Work, progress: Progress | None = None) -> Flight:
+    """Keep the work's requests in flight on a service that runs, and sample its memory meanwhile."""
+    samples: list[Sample] = []
+    measure(started, FUSION.model(work), Work("", "fixed", 8, 2.0), first_question=10_000_000)
+    began = time.monotonic()
+    step = None if progress is None else progress.add_task(work.name, total=work.for_s)
+
+    def watch(usage: Usage) -> None:
+        at_s = time.monotonic() - began
+        samples.append(Sample(at_s, dict(usage.resident_bytes)))
+        if progress is not None and step is not None:
+            progress.update(step, completed=at_s)
+
+    measured = measure(started, FUSION.model(work), work, watch=watch)
     return Flight(work, measured, samples)
 
 

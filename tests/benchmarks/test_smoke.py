@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from tests.benchmarks import in_flight, report
-from tests.benchmarks.contenders import FLOOR, FUSION, Contender, running, upstream
+from tests.benchmarks.contenders import FLOOR, FUSION, Contender, Running, running, upstream
 from tests.benchmarks.figures import ADDED, PER_S, Run, compared, values
 from tests.benchmarks.fusing.__main__ import table_of
 from tests.benchmarks.fusing.agreeing import agreeing
@@ -36,16 +36,22 @@ def upstream_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def runs(upstream_url: str, tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
-    found: list[Run] = []
-    for contender in (FUSION, replace(FLOOR, environment=None)):
-        found += _turn(contender, upstream_url, tmp_path_factory.mktemp("bench"))
+def service(upstream_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with running(FUSION, upstream_url, tmp_path_factory.mktemp("service")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def runs(service: Running, upstream_url: str, tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+    found = _round(FUSION, service)
+    with running(replace(FLOOR, environment=None), upstream_url, tmp_path_factory.mktemp("floor")) as floor:
+        found += _round(FLOOR, floor)
     return found
 
 
-def _turn(contender: Contender, url: str, folder: Path) -> list[Run]:
-    with running(contender, url, folder) as started:
-        return [Run(1, contender.name, work.name, measure(started, contender.model(work), work)) for work in _SHORT]
+def _round(contender: Contender, started: Running) -> list[Run]:
+    """Every work, once."""
+    return [Run(1, contender.name, work.name, measure(started, contender.model(work), work)) for work in _SHORT]
 
 
 def test_everyone_answers_and_every_answer_is_right(runs: list[Run]) -> None:
@@ -77,8 +83,8 @@ def test_the_report(runs: list[Run], tmp_path: Path) -> None:
     assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_requests_in_flight_and_the_memory_they_take(tmp_path: Path) -> None:
-    flight = in_flight.fly(Work("in flight", "fixed", 64, 4.0), tmp_path / "service")
+def test_requests_in_flight_and_the_memory_they_take(service: Running, tmp_path: Path) -> None:
+    flight = in_flight.fly_on(service, Work("in flight", "fixed", 64, 2.0))
 
     assert (flight.measured.wrong, flight.measured.failures) == (0, {})
     assert flight.measured.right >= 64
