@@ -9,12 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
-import pytest
-
-from tests.observability.prometheus import NotPromQL, Prometheus
-from tests.serve.conftest import free_port
-from tests.serve.test_lifecycle import config, serving  # noqa: F401
+from tests.observability.conftest import Observed
+from tests.serve.test_lifecycle import config  # noqa: F401
 
 SERVE = [sys.executable, "-m", "cluster.cli.main", "serve"]
 
@@ -52,13 +48,6 @@ def test_a_taken_port_is_named(config: Path) -> None:  # noqa: F811
     assert "--metrics-port" in ended.stderr
 
 
-def test_members_are_in_prometheus_which_ends_with_the_service(config: Path, tmp_path: Path) -> None:  # noqa: F811
-    port = free_port()
-    with serving(config, tmp_path / "stderr", "--metrics", "--metrics-port", str(port)):
-        prometheus = Prometheus(f"http://127.0.0.1:{port}")
-        assert prometheus.ask_until_data('up{job="ray"} == 1', 30)
-        assert prometheus.ask_until_data('{__name__=~"ray_fusion_member_.*"}', 45)
-        with pytest.raises(NotPromQL):
-            prometheus.ask("sum(")
-    with pytest.raises(httpx.ConnectError):
-        prometheus.ask("up")
+def test_ray_and_members_are_in_prometheus(observed: Observed) -> None:
+    assert observed.prometheus.ask_until_data('up{job="ray"} == 1', 30)
+    assert observed.prometheus.ask_until_data('{__name__=~"ray_fusion_member_.*"}', 45)
