@@ -47,8 +47,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @dataclass(frozen=True)
 class Observed:
-    """What a service shows of itself after some load: its metrics, its spans, and the address of Ray's dashboard."""
+    """What the service at `port` shows of itself after some load: its metrics, its spans, the address of Ray's
+    dashboard."""
 
+    port: int
     prometheus: Prometheus
     collector: Collector
     dashboard: str
@@ -78,7 +80,7 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
             _put_load(port, prometheus)
             found = re.search(r"Ray's dashboard: (http://\S+)", log.read_text())
             assert found, log.read_text()
-            yield Observed(prometheus, collector, found[1])
+            yield Observed(port, prometheus, collector, found[1])
         with pytest.raises(httpx.ConnectError):  # it ended with the service
             prometheus.ask("up")
 

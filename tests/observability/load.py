@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import httpx
@@ -97,15 +100,34 @@ def on_panels(port: int) -> None:
         assert {*asked} <= {*STATUSES}
 
 
-def on_the_engine(port: int, *numbers: int) -> None:
+def on_the_engine(port: int, *numbers: int, trace: str | None = CLIENTS) -> None:
     """Questions at once, each in the same trace of the client's. A number asked again is the same question."""
 
     def ask(number: int) -> int:
         body = {"model": "ada", "messages": [{"role": "user", "content": f"{number}. {LONG}"}]}
-        return client.post("/chat/completions", json=body, headers={"traceparent": CLIENTS}).status_code
+        headers = {} if trace is None else {"traceparent": trace}
+        return client.post("/chat/completions", json=body, headers=headers).status_code
 
     with (
         httpx.Client(base_url=f"http://127.0.0.1:{port}/v1", timeout=120, trust_env=False) as client,
         ThreadPoolExecutor(len(numbers)) as threads,
     ):
         assert {*threads.map(ask, numbers)} == {200}
+
+
+@contextmanager
+def kept_on_the_engine(port: int) -> Generator[None]:
+    """Questions one after the other until the end of the context: an idle engine's gauges are not exported."""
+    over = Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            on_the_engine(port, *range(ENGINE_AT_ONCE), trace=None)
+
+    with ThreadPoolExecutor(1) as thread:
+        asking = thread.submit(ask)
+        try:
+            yield
+        finally:
+            over.set()
+        asking.result()

@@ -96,8 +96,8 @@ def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 
 def haproxy_listens(process: subprocess.Popen[str]) -> list[str]:
-    """The addresses that HAProxy listens on, once one that Serve replaced has ended: the service, its statistics and its
-    metrics."""
+    """The addresses that HAProxy listens on: the service, its statistics and its metrics. One that Serve replaces may
+    still be there for a moment."""
     ends_at = time.monotonic() + START_TIMEOUT_S
     while len(found := [each for each in family(process) if each.name() == "haproxy"]) != 1:
         assert time.monotonic() < ends_at, found

@@ -1,4 +1,4 @@
-"""A storm: a thousand fused requests, a hundred at a time, over a panel of five providers each of which misbehaves in
+"""A storm: four hundred fused requests, a hundred at a time, over a panel of five providers each of which misbehaves in
 one call of ten, in a way of its own."""
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from cluster.serving.app import build
 from tests.remote.upstream import OPENING, Action, Asked, Reset, Stall, Upstream, chunk, reply, streamed, upstream
 from tests.serve.conftest import Served, series
 
-REQUESTS = 1000
+REQUESTS = 400
 AT_ONCE = 100
 DEADLINE_S = 30.0
 PANEL = ("overloaded", "resets", "stalls", "babbles", "breaks-off")
