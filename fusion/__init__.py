@@ -1,7 +1,9 @@
 """Fusing language models' answers: the idea, without a framework.
 
-Start with `values` (what is passed around) and `member` (the one seam), then `round` (when a panel has answered
-enough), `modes` (what is made of the answers), `judging` (what a judge is shown) and `runner` (which carries it out).
+An evening's reading, in this order: `chat` (what goes to a member and what comes back), `results` (what is reported of
+a request), `member` (the one seam) and `presets` (what is asked); `steps` (what a mode can ask for) and `modes` (what
+is made of the answers); `runtime.round` (when a panel has answered enough) and `runtime.runner` (which carries it
+out). Every other folder is one feature, and can be skipped. `testing` has members that follow a script.
 """
 
 from fusion.chat import Call, Completion, Delta, Message, Request, Sampling

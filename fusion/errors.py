@@ -30,11 +30,10 @@ all else is an attribute. No message holds a key, a prompt, or what a member wro
 from __future__ import annotations
 
 import traceback
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-if TYPE_CHECKING:
-    from fusion.chat import Completion, Usage
-    from fusion.results import Candidate
+from fusion.chat import Completion, Usage
+from fusion.results import Candidate, Failure
 
 
 class FusionError(Exception):
@@ -49,6 +48,10 @@ class FusionError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+
+    def as_failure(self) -> Failure:
+        """Return the error as a value that keeps no traceback, and so no frames, alive."""
+        return Failure(self.code, self.message, self.retryable)
 
 
 class InvalidRequest(FusionError):
@@ -85,7 +88,8 @@ class BudgetTooSmall(InvalidRequest):
 
 class MemberError(FusionError):
     """A call to a member ended without a completion. `member` is its name, where known; `usage` is what the call used
-    all the same, where the backend said so."""
+    nevertheless, where the backend reported it; `retry_after_s` is when the next call may be made, in seconds, where
+    that is known."""
 
     code = "member_failed"
 
@@ -93,6 +97,11 @@ class MemberError(FusionError):
         super().__init__(message)
         self.member = member
         self.usage: Usage | None = None
+        self.retry_after_s: float | None = None
+
+    def as_failure(self) -> Failure:
+        rejected = isinstance(self, MemberRejected)
+        return Failure(self.code, self.message, self.retryable, self.retry_after_s, self.usage, rejected)
 
 
 class MemberTimeout(MemberError):

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fusion.chat import Completion, Delta
-from fusion.errors import MemberError
-from fusion.results import Candidate
+from fusion.results import Candidate, Failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ class JudgeEnded:
     Whether a verdict can be read in its completion is not known yet."""
 
     judge: str
-    outcome: Completion | MemberError
+    outcome: Completion | Failure
     latency_ms: float
     cost_usd: float | None
     number: int = 0

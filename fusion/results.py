@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from fusion.chat import Completion, Usage
-from fusion.errors import MemberError
 
 BlockKind = Literal["code", "table", "quote", "maths", "inline_code", "citation"]
 
@@ -136,21 +135,46 @@ Mode = Literal["best-of", "merge", "debate", "auto"]
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """An error of `fusion.errors` as a value: why a call, or a whole request, ended without a completion."""
+
+    code: str
+    """The error's stable, machine-readable name, such as `timeout`."""
+    message: str
+    """What went wrong, for people. Holds no key, no prompt and nothing that a member wrote."""
+    retryable: bool = False
+    """Whether the same call may succeed later."""
+    retry_after_s: float | None = None
+    """When the next call may be made, in seconds from now; None when that is not known."""
+    usage: Usage | None = None
+    """The tokens that the failed call used, None when its backend reported none."""
+    rejected: bool = False
+    """Whether the member does not accept this request, now or later: an error of the kind `MemberRejected`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
-    """What became of one member in one round. A completion is there exactly when it answered."""
+    """One member's outcome in one round."""
 
     member: str
+    """The member that was asked."""
     status: Status
+    """`answered`, `failed`, or `cancelled` because the round ended first."""
     latency_ms: float
+    """Time from when the member was asked to its outcome, in milliseconds."""
     round: int = 0
+    """0 for the panel's round, and from 1 on a debate's rebuttals."""
     completion: Completion | None = None
-    error: MemberError | None = None
+    """The answer; set exactly when the status is `answered`."""
+    failure: Failure | None = None
+    """Why there is no answer; set exactly when the status is `failed`."""
     cost_usd: float | None = None
+    """What the call cost in US dollars, None when its usage or its price is unknown."""
 
     @property
     def usage(self) -> Usage | None:
-        """What the call used, None when nobody said."""
-        outcome = self.completion or self.error
+        """The tokens that the call used, None when its backend reported none."""
+        outcome = self.completion or self.failure
         return outcome.usage if outcome else None
 
 

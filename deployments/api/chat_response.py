@@ -143,7 +143,7 @@ def fusion_body(fused: Fused, preset: str, include: Collection[str]) -> dict[str
 
 def candidate_body(candidate: Candidate, with_content: bool) -> dict[str, Any]:
     """One member's outcome."""
-    completion, error = candidate.completion, candidate.error
+    completion, failure = candidate.completion, candidate.failure
     body: dict[str, Any] = {
         "member": candidate.member,
         "answered_by": completion.answered_by if completion else None,
@@ -153,7 +153,7 @@ def candidate_body(candidate: Candidate, with_content: bool) -> dict[str, Any]:
         "usage": usage_body(candidate.usage),
         "cost_usd": candidate.cost_usd,
         "finish_reason": completion.finish_reason if completion else None,
-        "error": None if error is None else {"code": error.code, "message": error.message},
+        "error": None if failure is None else {"code": failure.code, "message": failure.message},
     }
     if with_content:
         body["content"] = completion.text if completion else None

@@ -57,8 +57,8 @@ def status_of(error: FusionError) -> int:
         case NoQuorum(timed_out=True):
             return 504
         case NoQuorum(candidates=candidates):
-            errors = [candidate.error for candidate in candidates if candidate.error]
-            return 400 if errors and all(isinstance(cause, MemberRejected) for cause in errors) else 502
+            failures = [candidate.failure for candidate in candidates if candidate.failure]
+            return 400 if failures and all(failure.rejected for failure in failures) else 502
         case NoValidAnswer():
             return 502
         case LimitReached():

@@ -27,7 +27,7 @@ from fusion.errors import FusionError
 from fusion.member import Member, MemberProfile
 from fusion.presets import Task
 from fusion.progress import Observer
-from fusion.results import Fused
+from fusion.results import Failure, Fused
 
 if TYPE_CHECKING:
     from deployments.recordings.recorder import Recorder
@@ -129,7 +129,7 @@ class Attendance:
             took_ms=took_s * 1e3,
             account=self._account,
             fused=self._fused,
-            error=_failure(error),
+            failure=_failure(error),
         )
 
 
@@ -141,11 +141,13 @@ def _recorder(settings: TraceSettings, name: str) -> Recorder:
     return recorder
 
 
-def _failure(error: BaseException | None) -> FusionError | None:
+def _failure(error: BaseException | None) -> Failure | None:
     """What went wrong, None when it was the client that went away."""
     if isinstance(error, FusionError):
-        return error
-    return FusionError(f"an internal error ({type(error).__name__})") if isinstance(error, Exception) else None
+        return error.as_failure()
+    if isinstance(error, Exception):
+        return FusionError(f"an internal error ({type(error).__name__})").as_failure()
+    return None
 
 
 def _request_id() -> str:

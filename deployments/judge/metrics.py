@@ -234,7 +234,7 @@ class RequestMetrics:
 
     def _count_calls(self, candidates: Sequence[Candidate], account: Account) -> None:
         for candidate in candidates:
-            outcome = candidate.error.code if candidate.status == "failed" and candidate.error else candidate.status
+            outcome = candidate.failure.code if candidate.failure else candidate.status
             self._tally.count(CANDIDATES, candidate.member, outcome)
             speaker = _speaker(candidate.completion, candidate.member)
             self._spend(speaker, panel_stage(candidate.round), candidate.usage, candidate.cost_usd)

@@ -18,9 +18,8 @@ from deployments.providers.openai.chat import Dialect, chat_body
 from deployments.recordings.arrow import pa
 from deployments.recordings.fused_request import FusedRequest, JudgeCall
 from fusion.chat import Call, Completion, Request, Usage
-from fusion.errors import FusionError, MemberError
 from fusion.member import MemberProfile
-from fusion.results import Candidate, Verdict
+from fusion.results import Candidate, Failure, Verdict
 
 SCHEMA_VERSION = 1
 
@@ -92,10 +91,12 @@ def _tokens(usage_of: Callable[[Any], Usage | None]) -> tuple[Column, ...]:
     )
 
 
-def _failure(says_of: str, error_of: Callable[[Any], FusionError | None]) -> tuple[Column, ...]:
+def _failure(says_of: str, failure_of: Callable[[Any], Failure | None]) -> tuple[Column, ...]:
     return (
-        Column("error_code", _TEXT, f"{says_of}", lambda source: getattr(error_of(source), "code", None)),
-        Column("error_message", _TEXT, "the same in words", lambda source: getattr(error_of(source), "message", None)),
+        Column("error_code", _TEXT, f"{says_of}", lambda source: getattr(failure_of(source), "code", None)),
+        Column(
+            "error_message", _TEXT, "the same in words", lambda source: getattr(failure_of(source), "message", None)
+        ),
     )
 
 
@@ -119,7 +120,7 @@ _CANDIDATE: tuple[Column, ...] = (
     *_tokens(lambda voice: voice.candidate.usage),
     Column("cost_usd", _NUMBER, "null when unknown", lambda voice: voice.candidate.cost_usd),
     Column("finish_reason", _TEXT, "why it ended", lambda voice: getattr(voice.completion, "finish_reason", None)),
-    *_failure("why it failed", lambda voice: voice.candidate.error),
+    *_failure("why it failed", lambda voice: voice.candidate.failure),
     *_completion(lambda voice: voice.completion, "the candidate's"),
 )
 
@@ -133,7 +134,7 @@ _JUDGE_CALL: tuple[Column, ...] = (
     *_tokens(lambda call: call.outcome.usage),
     Column("cost_usd", _NUMBER, "null when unknown", lambda call: call.cost_usd),
     Column("finish_reason", _TEXT, "why it ended", lambda call: getattr(_answered(call), "finish_reason", None)),
-    *_failure("why it failed", lambda call: call.outcome if isinstance(call.outcome, MemberError) else None),
+    *_failure("why it failed", lambda call: call.outcome if isinstance(call.outcome, Failure) else None),
     *_completion(lambda call: _answered(call), "the judge model's"),
 )
 
@@ -190,7 +191,7 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "agreed", _NAMES, "the members that said the same, so that no judge was asked", lambda request: _agreed(request)
     ),
-    *_failure("why there is no answer", lambda request: request.error),
+    *_failure("why there is no answer", lambda request: request.failure),
     Column("judge", _TEXT, "the judge model that decided", lambda request: _fused(request, "judge")),
     Column("winner", _TEXT, "the verdict's", lambda request: getattr(_fused(request, "verdict"), "winner", None)),
     Column(

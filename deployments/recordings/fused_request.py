@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from fusion.chat import Completion, Message, TextPart
-from fusion.errors import FusionError, MemberError
 from fusion.presets import Task
 from fusion.progress import CandidateEnded, JudgeAsked, JudgeEnded, Progress
-from fusion.results import Candidate, Fused
+from fusion.results import Candidate, Failure, Fused
 
 RequestOutcome = Literal["answered", "failed", "cancelled"]
 
@@ -21,7 +20,7 @@ class JudgeCall:
 
     judge: str
     stage: str
-    outcome: Completion | MemberError
+    outcome: Completion | Failure
     latency_ms: float
     cost_usd: float | None
 
@@ -50,8 +49,8 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class FusedRequest:
-    """One fused request from its arrival to its end. A result is there exactly when it was answered, an error when it
-    failed, and neither when its client went away.
+    """One fused request from its arrival to its end. A result is there exactly when it was answered, a failure when
+    it failed, and neither when its client went away.
 
     `id` is the response's `x-request-id`, `trace_id` its trace's, where it is traced. `model` is the id that the client
     asked for. `arrived_at` is in seconds since the epoch. `queued_ms` is what went by before its panel was asked, None
@@ -68,11 +67,11 @@ class FusedRequest:
     took_ms: float
     account: Account
     fused: Fused | None = None
-    error: FusionError | None = None
+    failure: Failure | None = None
 
     @property
     def outcome(self) -> RequestOutcome:
-        return "answered" if self.fused else "failed" if self.error else "cancelled"
+        return "answered" if self.fused else "failed" if self.failure else "cancelled"
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:

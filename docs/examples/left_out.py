@@ -38,14 +38,14 @@ async def main() -> None:
     picture = Request((Message("user", (TextPart("What is this?"), ImagePart("data:image/png;base64,iVBORw0="))),))
     fused = await fuse(Task(both, picture, profiles, seed=1), pool)
     for candidate in fused.candidates:
-        print(candidate.member, candidate.status, candidate.error or "")
+        print(candidate.member, candidate.status, candidate.failure.message if candidate.failure else "")
     assert members["small"].calls == []
     assert fused.fit is not None
     assert (fused.fit.without_images, SEEN) == (("judge",), [0])
 
     novel = Request((Message("user", "It was the best of times. " * 100_000),))
     fused = await fuse(Task(preset, novel, profiles, seed=1), pool)
-    asked = [candidate.member for candidate in fused.candidates if candidate.error is None]
+    asked = [candidate.member for candidate in fused.candidates if candidate.failure is None]
     print("500,000 tokens are read by", asked)
     assert asked == ["gemini"]
 

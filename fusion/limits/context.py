@@ -29,19 +29,19 @@ def askable(task: Task, counted: Mapping[str, int]) -> Task:
         return task
     preset, request = task.preset, heard_by_panel(task)
     size, has_images = size_bytes(request), bool(request.images)
-    left_out = [
-        Candidate(member, "failed", 0.0, error=error)
+    errors = {
+        member: error
         for member in preset.panel
         if (error := _unable(task.profiles[member], request, size, counted.get(member), has_images=has_images))
-    ]
-    if not left_out:
+    }
+    if not errors:
         return task
-    out = {candidate.member for candidate in left_out}
-    panel = tuple(member for member in preset.panel if member not in out)
+    panel = tuple(member for member in preset.panel if member not in errors)
     needed = 1 if preset.policy.quorum is None else preset.quorum
     if len(panel) < needed:
-        raise _refusal([candidate.error for candidate in left_out if candidate.error], len(panel), needed)
-    return replace(task, preset=replace(preset, panel=panel), left_out=tuple(left_out))
+        raise _refusal(list(errors.values()), len(panel), needed)
+    left_out = tuple(Candidate(member, "failed", 0.0, failure=error.as_failure()) for member, error in errors.items())
+    return replace(task, preset=replace(preset, panel=panel), left_out=left_out)
 
 
 def unable(profile: MemberProfile, request: Request, tokens: int | None = None) -> MemberError | None:

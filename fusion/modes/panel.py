@@ -104,5 +104,5 @@ def _calls(candidate: Candidate, request: Request) -> bool:
 
 
 def _outcome(candidate: Candidate) -> str:
-    reason = candidate.error.code if candidate.error else "no answer in time"
+    reason = candidate.failure.code if candidate.failure else "no answer in time"
     return f"{candidate.member} {candidate.status} ({reason})"

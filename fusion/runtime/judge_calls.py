@@ -135,7 +135,8 @@ class JudgeCalls:
         if wrote or outcome.usage or isinstance(outcome, Completion):
             self.calls.ledger.charge(turn.ask.stage, outcome.usage, cost_usd)
         for observer in self.observers:
-            observer.told(JudgeEnded(judge, outcome, took_s * 1e3, cost_usd, turn.number))
+            ended = outcome if isinstance(outcome, Completion) else outcome.as_failure()
+            observer.told(JudgeEnded(judge, ended, took_s * 1e3, cost_usd, turn.number))
         if isinstance(outcome, MemberError) and wrote:
             written = None if in_time else Completion("".join(self.written), finish_reason="length")
             raise JudgeInterrupted(f"the judge model broke off in mid-answer: {outcome.code}", partial=written)

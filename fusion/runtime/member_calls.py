@@ -25,7 +25,7 @@ from fusion.limits.fitting import Fitting
 from fusion.member import Emit, Member
 from fusion.presets import Pool
 from fusion.pricing import cost_usd
-from fusion.results import Candidate
+from fusion.results import Candidate, Failure
 from fusion.runtime.accounting import Ledger
 from fusion.runtime.round import Answered, Event, Failed
 from fusion.structured.tool_rules import without_forbidden_calls
@@ -90,9 +90,7 @@ class Calls:
             return error
         except Exception as error:
             _log.error("member %s: %s", call.member, whereabouts(error))
-            failure = unexpected(error, call.member)
-            failure.__cause__ = error
-            return failure
+            return unexpected(error, call.member)
 
     def stop(self, task: asyncio.Task[Any]) -> None:
         """Cancel a call. It is awaited at the end."""
@@ -109,14 +107,14 @@ class Calls:
             if pending:
                 _log.warning("%d cancelled calls to members are still running", len(pending))
 
-    def cost_usd(self, member: str, outcome: Completion | MemberError) -> float | None:
+    def cost_usd(self, member: str, outcome: Completion | MemberError | Failure) -> float | None:
         """What a call came to cost, at the price of the member that answered it."""
         answered_by = outcome.answered_by if isinstance(outcome, Completion) else None
         profile = self.pool.profiles.get(answered_by or member)
         return cost_usd(outcome.usage, None if profile is None else profile.price)
 
     def priced(self, candidate: Candidate) -> Candidate:
-        outcome = candidate.completion or candidate.error
+        outcome = candidate.completion or candidate.failure
         return replace(candidate, cost_usd=self.cost_usd(candidate.member, outcome)) if outcome else candidate
 
     def charge(self, candidate: Candidate, stage: str) -> None:
@@ -140,11 +138,13 @@ collected while they run."""
 def event_of(member: str, task: asyncio.Task[Event]) -> Event:
     """How a candidate's call ended."""
     now = asyncio.get_running_loop().time()
-    return Failed(member, cancelled_itself(member), now) if task.cancelled() else task.result()
+    return Failed(member, cancelled_itself(member).as_failure(), now) if task.cancelled() else task.result()
 
 
 def outcome_event(member: str, outcome: Completion | MemberError, at: float) -> Event:
-    return Failed(member, outcome, at) if isinstance(outcome, MemberError) else Answered(member, outcome, at)
+    if isinstance(outcome, Completion):
+        return Answered(member, outcome, at)
+    return Failed(member, outcome.as_failure(), at)
 
 
 def cancelled_itself(member: str) -> MemberError:

@@ -13,8 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from fusion.chat import Completion
-from fusion.errors import MemberError
-from fusion.results import Candidate
+from fusion.results import Candidate, Failure
 from fusion.steps import Settled
 
 
@@ -32,7 +31,7 @@ class Failed:
     """A member's call ended without one."""
 
     member: str
-    error: MemberError
+    failure: Failure
     at: float
 
 
@@ -197,7 +196,7 @@ class Round:
     def _end(self, event: Answered | Failed) -> list[Command]:
         took_ms = (event.at - self._asked_at[event.member]) * 1e3
         if isinstance(event, Failed):
-            ended = Candidate(event.member, "failed", took_ms, self.number, error=event.error)
+            ended = Candidate(event.member, "failed", took_ms, self.number, failure=event.failure)
         else:
             ended = Candidate(event.member, "answered", took_ms, self.number, completion=event.completion)
             self._answers += 1

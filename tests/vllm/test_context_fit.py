@@ -126,11 +126,12 @@ async def test_a_member_whose_context_has_no_room_for_the_history_is_left_out(sm
     history = Request((Message("user", "word " * 1000),), Sampling(max_tokens=32))
     task, pool = _scene(smollm2, "best-of", {"short": "It is Paris."}, history, "ada", context_tokens=1000)
     fused = await fuse(task, pool)
-    (left_out,) = [candidate for candidate in fused.candidates if candidate.error]
+    (left_out,) = [candidate for candidate in fused.candidates if candidate.failure]
     assert left_out.member == "ada"
-    assert isinstance(left_out.error, ContextExceeded)
-    assert "tokens and its answer 32, its context 1000: it was not asked" in left_out.error.message
-    assert "by its length" not in left_out.error.message, "it was counted"
+    assert left_out.failure is not None
+    assert left_out.failure.code == ContextExceeded.code
+    assert "tokens and its answer 32, its context 1000: it was not asked" in left_out.failure.message
+    assert "by its length" not in left_out.failure.message, "it was counted"
     ada = pool.members["ada"]
     assert isinstance(ada, Heard)
     assert ada.calls == []

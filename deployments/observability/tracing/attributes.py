@@ -66,7 +66,7 @@ def of_task(task: Task) -> dict[str, Any]:
     return {
         "gen_ai.operation.name": "invoke_workflow",
         "gen_ai.workflow.name": preset.name,
-        "fusion.presets": preset.name,
+        "fusion.preset": preset.name,
         "fusion.mode": preset.mode,
         "fusion.panel": preset.panel,
         "fusion.judges": preset.judges,

@@ -48,7 +48,7 @@ class RequestSpans:
                 self._end_judging()
                 self._missing, self._answered = set(members), 0
                 name = "panel" if number == 0 else "rebuttal"
-                about = {"fusion.runtime.round": number, "fusion.panel": members}
+                about = {"fusion.round": number, "fusion.panel": members}
                 self._panel = self._below(name, about)
             case CandidateEnded(candidate):
                 self._missing.discard(candidate.member)

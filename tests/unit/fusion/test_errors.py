@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import copy
+import gc
 import inspect
 import pickle
 import re
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 import fusion.errors
-from fusion.chat import Completion
+from fusion.chat import Completion, Usage
 from fusion.errors import (
     FusionError,
+    MemberError,
+    MemberRejected,
     MemberUnavailable,
     unexpected,
     whereabouts,
 )
-from fusion.results import Candidate
+from fusion.results import Candidate, Failure
+
+
+class Local:
+    """Something that a frame holds."""
+
 
 ATTRIBUTES: dict[str, Any] = {
     "param": "messages[0].role",
@@ -63,6 +72,37 @@ def test_every_error_survives_with_all_of_its_attributes(kind: type[FusionError]
 @pytest.mark.parametrize("kind", TREE, ids=lambda kind: kind.__name__)
 def test_every_attribute_may_be_left_out(kind: type[FusionError]) -> None:
     assert pickle.loads(pickle.dumps(kind("what happened"))).message == "what happened"
+
+
+@pytest.mark.parametrize("kind", TREE, ids=lambda kind: kind.__name__)
+def test_a_failure_has_all_that_its_error_says(kind: type[FusionError]) -> None:
+    attributes = attributes_of(kind)
+    error = kind("what happened", **attributes)
+    usage = None
+    if isinstance(error, MemberError):
+        error.usage = usage = Usage(3, 4)
+    assert error.as_failure() == Failure(
+        code=kind.code,
+        message="what happened",
+        retryable=kind.retryable,
+        retry_after_s=attributes.get("retry_after_s"),
+        usage=usage,
+        rejected=issubclass(kind, MemberRejected),
+    )
+
+
+def test_a_failure_keeps_no_frame_alive() -> None:
+    def fail() -> tuple[Failure, weakref.ref[Local]]:
+        local = Local()
+        try:
+            raise MemberUnavailable("refused")
+        except MemberUnavailable as error:
+            return error.as_failure(), weakref.ref(local)
+
+    failure, local = fail()
+    gc.collect()
+    assert failure == Failure("unavailable", "refused", retryable=True)
+    assert local() is None
 
 
 def test_codes_are_stable_words_and_told_apart() -> None:

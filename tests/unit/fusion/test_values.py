@@ -14,6 +14,7 @@ import fusion.member
 import fusion.presets
 import fusion.pricing
 import fusion.progress
+import fusion.results
 import fusion.runtime.round
 import fusion.steps
 from fusion.chat import (
@@ -31,12 +32,11 @@ from fusion.chat import (
     ToolCallDelta,
     Usage,
 )
-from fusion.errors import MemberUnavailable
 from fusion.member import MemberProfile
 from fusion.presets import Policy, Preset, Task
 from fusion.pricing import Price
 from fusion.progress import CandidateEnded, CandidateGrew, JudgeAsked, PanelConvened
-from fusion.results import Candidate, Fused, Timings, Verdict
+from fusion.results import Candidate, Failure, Fused, Timings, Verdict
 
 CALL = ToolCall("call_1", "weather", '{"city":  "Oslo"}')
 COMPLETION = Completion("four", (CALL,), "tool_calls", Usage(1, 2))
@@ -63,6 +63,7 @@ VALUES: list[Any] = [
     COMPLETION,
     Delta("x", (ToolCallDelta(0, "call_1", "weather", "{"),)),
     CANDIDATE,
+    Candidate("bob", "failed", 1.0, failure=Failure("overloaded", "busy", True, 2.5, Usage(1, 2))),
     VERDICT,
     Fused(COMPLETION, "merge", "judge", (CANDIDATE,), VERDICT, Timings(1.0, 2.0, None), 0.1, Usage(3, 4), None, "why"),
     PRESET,
@@ -80,20 +81,21 @@ def test_values_survive_a_pickle_round_trip(value: Any) -> None:
     assert pickle.loads(pickle.dumps(value)) == value
 
 
-def test_a_failed_candidate_survives_with_its_error() -> None:
-    failed = Candidate("ada", "failed", 1.0, error=MemberUnavailable("refused", member="ada"))
-    copy = pickle.loads(pickle.dumps(failed))
-    assert isinstance(copy.error, MemberUnavailable)
-    assert (copy.error.message, copy.error.member) == ("refused", "ada")
-    assert dataclasses.replace(copy, error=None) == dataclasses.replace(failed, error=None)
-
-
 STATEFUL = {"Round"}
 
 
 @pytest.mark.parametrize(
     "module",
-    [fusion.pricing, fusion.member, fusion.steps, fusion.presets, fusion.progress, fusion.runtime.round, fusion.chat],
+    [
+        fusion.pricing,
+        fusion.member,
+        fusion.steps,
+        fusion.presets,
+        fusion.progress,
+        fusion.results,
+        fusion.runtime.round,
+        fusion.chat,
+    ],
     ids=lambda module: module.__name__,
 )
 def test_every_value_is_frozen_and_has_slots(module: Any) -> None:

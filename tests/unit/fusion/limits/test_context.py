@@ -19,7 +19,7 @@ from fusion.errors import ContextExceeded, MemberError, MemberRejected, MemberUn
 from fusion.limits.context import PATIENCE_S, askable, size_bytes, unable
 from fusion.member import MemberProfile
 from fusion.presets import Pool, Task
-from fusion.results import Fused, Mode
+from fusion.results import Failure, Fused, Mode
 from fusion.runtime.runner import fuse
 from fusion.testing import Answer, Fail, ScriptedMember
 from tests.support.panels import QUESTION, Recorder, favouring, profile, scene
@@ -99,7 +99,9 @@ async def test_images_go_to_those_who_take_them_and_the_others_are_reported() ->
         "cyd": "answered",
         "bob": "failed",
     }
-    assert isinstance(outcomes["bob"].error, TakesNoImages)
+    assert outcomes["bob"].failure == Failure(
+        TakesNoImages.code, "it takes no images, and was not asked", rejected=True
+    )
     assert outcomes["bob"].latency_ms == 0
     assert "bob failed in round 0" in watcher.story
     told = fusion_body(result, "fusion/test", [])["candidates"][-1]
@@ -159,7 +161,7 @@ async def test_every_mode_goes_on_without_those_who_cannot(mode: Mode) -> None:
     panel = {"ada": profile("ada"), "bob": blind("bob"), "cyd": profile("cyd")}
     result, everyone = await asked(panel, PICTURE, mode=mode, scripted={"judge": ScriptedMember(Answer("merged"))})
     assert everyone["bob"].calls == []
-    assert [each.member for each in result.candidates if each.error] == ["bob"]
+    assert [each.member for each in result.candidates if each.failure] == ["bob"]
 
 
 async def test_a_judge_model_that_takes_no_images_is_told_of_them() -> None:
@@ -206,9 +208,9 @@ async def test_what_is_in_doubt_is_counted_by_the_members_own_tokenizer(tokens: 
     result, everyone = await asked(panel, long_request(400, max_tokens=200), tokenizers={"ada": tokenizer})
     assert len(tokenizer.calls) == 1
     assert len(everyone["ada"].calls) == is_asked
-    errors = {each.member: each.error for each in result.candidates if each.error}
+    errors = {each.member: each.failure for each in result.candidates if each.failure}
     if not is_asked:
-        assert isinstance(errors["ada"], ContextExceeded)
+        assert errors["ada"].code == ContextExceeded.code
         assert errors["ada"].message == (
             "the prompt has 801 tokens and its answer 200, its context 1000: it was not asked"
         )
@@ -239,8 +241,8 @@ def test_without_a_tokenizer_a_member_is_left_out_when_it_surely_has_no_room() -
     left = askable(task_of(panel, request), {})
     assert left.preset.panel == ("bob", "cyd")
     (out,) = left.left_out
-    assert out.error is not None
-    assert out.error.message.startswith("the prompt has some 1057 tokens by its length")
+    assert out.failure is not None
+    assert out.failure.message.startswith("the prompt has some 1057 tokens by its length")
 
 
 def test_a_backend_that_cuts_prompts_is_sent_what_surely_fits() -> None:

@@ -138,7 +138,7 @@ def test_an_opening_that_does_not_settle_asks_the_others_and_waits_for_them() ->
     assert [ended.latency_ms for ended in panel.outcomes] == [48e3, 3e3, 2e3]
 
 
-@pytest.mark.parametrize("event", [Failed("bob", MemberUnavailable("gone"), T + 1), Ticked(T + 20)])
+@pytest.mark.parametrize("event", [Failed("bob", MemberUnavailable("gone").as_failure(), T + 1), Ticked(T + 20)])
 def test_a_failure_or_its_end_widens_an_opening(event: Failed | Ticked) -> None:
     panel = opened(True)
     assert panel.handle(event) == [Ask("ada"), WakeAt(T + 100)]

@@ -484,7 +484,9 @@ async def test_calls_that_are_forbidden_do_not_come_back(mode: Mode) -> None:
     members = {name: ScriptedMember(CALLING) for name in ("ada", "bob", "cyd")}
     with pytest.raises(NoQuorum) as raised:
         await fused({**members, "judge": ScriptedMember()}, mode, request=FORBIDDEN)
-    assert {candidate.error.code for candidate in raised.value.candidates if candidate.error} == {"empty_completion"}
+    assert {candidate.failure.code for candidate in raised.value.candidates if candidate.failure} == {
+        "empty_completion"
+    }
 
 
 @pytest.mark.parametrize("mode", EVERY_MODE)

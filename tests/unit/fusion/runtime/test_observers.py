@@ -60,7 +60,7 @@ async def test_an_observer_is_told_of_every_judge_model_with_its_time_and_cost()
     ]
     down, judge = (event for event in notes.told_of if isinstance(event, JudgeEnded))
     assert (down.judge, down.latency_ms, down.cost_usd) == ("down", 500, None)
-    assert isinstance(down.outcome, MemberUnavailable)
+    assert down.outcome == MemberUnavailable("refused").as_failure()
     assert (judge.judge, judge.latency_ms, judge.cost_usd) == ("judge", 2000, (10 + 2 * 5) / 1e6)
     assert isinstance(judge.outcome, Completion)
     assert judge.outcome.usage == Usage(10, 5)

@@ -51,7 +51,7 @@ def happened(kind: str, member: str, at: float) -> Event:
         case "answered":
             return Answered(member, Completion(f"{member} at {at}"), at)
         case "failed":
-            return Failed(member, MemberUnavailable("refused"), at)
+            return Failed(member, MemberUnavailable("refused").as_failure(), at)
         case "ticked":
             return Ticked(at)
         case _:
@@ -146,7 +146,7 @@ class Checked:
         assert len(self.round.outcomes) == len(statuses)
         for candidate in self.round.outcomes:
             assert (candidate.completion is not None) == (candidate.status == "answered")
-            assert (candidate.error is not None) == (candidate.status == "failed")
+            assert (candidate.failure is not None) == (candidate.status == "failed")
             assert 0 <= candidate.latency_ms <= (at - STARTS_AT) * 1e3
         assert self.round.has_quorum == (self.answers >= self.round.policy.quorum)
         if self.round.closed:
@@ -184,7 +184,7 @@ def answer(member: str, after_s: float) -> Answered:
 
 
 def failure(member: str, after_s: float) -> Failed:
-    return Failed(member, MemberUnavailable("refused"), STARTS_AT + after_s)
+    return Failed(member, MemberUnavailable("refused").as_failure(), STARTS_AT + after_s)
 
 
 def test_the_grace_is_a_share_of_what_the_quorum_took() -> None:

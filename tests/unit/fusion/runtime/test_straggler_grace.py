@@ -51,7 +51,7 @@ def test_the_wait_ends_when_the_one_that_was_worth_it_is_in() -> None:
     assert panel.handle(Answered("dan", YES, T + 4.5)) == [WakeAt(T + 5)]
     panel = a_round({"cyd": 1.0, "dan": 3.0})
     panel.handle(Answered("bob", YES, T + 4))
-    assert panel.handle(Failed("dan", MemberUnavailable("gone"), T + 6)) == [Cancel("cyd"), Close()]
+    assert panel.handle(Failed("dan", MemberUnavailable("gone").as_failure(), T + 6)) == [Cancel("cyd"), Close()]
 
 
 def test_the_configured_grace_is_the_most_and_holds_for_whom_nothing_is_known() -> None:
