@@ -40,8 +40,10 @@ class Replicas(StrictModel):
 
 
 class RemoteReplicas(Replicas):
-    """The same for a remote member, and how much of a core Ray sets aside for each."""
+    """How many replicas serve a remote backend's members, how many calls each should have under way, and how much of
+    a core Ray sets aside for each."""
 
+    target_ongoing: Annotated[int, Field(ge=1)] = 256
     num_cpus: Annotated[float, Field(gt=0)] = IO_BOUND_CPUS
 
 

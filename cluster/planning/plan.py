@@ -38,7 +38,8 @@ def plan(
     for name, backend in config.backends.items():
         members = [member for member, voice in config.members.items() if voice.backend == name]
         if isinstance(backend, RemoteBackendConfig):
-            deployments += [_io_bound(f"member:{member}", backend.replicas) for member in members]
+            if members:
+                deployments.append(_io_bound(f"remote:{name}", backend.replicas))
         elif members:
             ours = [call for call in calls if call.member in members]
             engine = EngineToPlan(name, backend, ours, load, bought, find)

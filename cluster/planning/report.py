@@ -48,7 +48,7 @@ def as_tables(plan: Plan, load: Load | None) -> Iterator[RenderableType]:
     for engine in plan.engines:
         yield from _engine_parts(engine, load)
     yield _deployments_table(plan)
-    if load and any(each.name.startswith("member:") for each in plan.deployments):
+    if load and any(each.name.startswith("remote:") for each in plan.deployments):
         charged = "an unknown sum: a price is missing" if plan.request_usd is None else f"{plan.request_usd:.4f} $"
         yield f"Remote members charge {charged} for one fused request."
     for note in plan.notes:

@@ -1,13 +1,13 @@
 """The composition root: a configuration becomes a Serve application.
 
-judge ──handle──► one deployment a remote member
-      ──handle──► one deployment a vLLM backend, which all its members share: the engine is inside the replica
+judge ──handle──► remote:BACKEND, one deployment for each remote backend, which all its members share
+      ──handle──► vllm:BACKEND, one deployment for each vLLM backend, which all its members share: the engine is inside
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,17 +18,15 @@ from ray.serve.schema import LoggingConfig
 from cluster.config.backends import RemoteBackendConfig, RemoteReplicas, VllmBackendConfig, remote_backend
 from cluster.config.schema import ClusterConfig, JudgeReplicas
 from cluster.serving.embedded_model import default_cache_dir
-from cluster.serving.versions import fingerprint, versioned
+from cluster.serving.versions import deployment_name, fingerprint, versioned
 from deployments.api.models import Catalogue
 from deployments.autoscaling import autoscaling_config
 from deployments.judge.replica import MEMBER_TIMEOUT_S, Judge
-from deployments.observability.tracing.settings import TracingSettings
-from deployments.providers.replica import RemoteReplica, RemoteSettings
+from deployments.providers.replica import RemoteModel, RemoteReplica, RemoteSettings
 from deployments.resilience.breaker import BreakerSettings
 from deployments.resilience.limits import LimitSettings
 from deployments.resilience.retries import RetrySettings
 from deployments.secrets import Secret
-from fusion.member import MemberProfile
 
 APP_NAME = "fusion"
 
@@ -51,15 +49,15 @@ def build(
     config: ClusterConfig,
     members: Mapping[str, Application] | None = None,
     folders: Mapping[str, str] | None = None,
-    kept: Mapping[str, Application] | None = None,
+    kept: Iterable[Application] = (),
 ) -> Application:
     """The application that serves a configuration.
 
     Args:
         config: what to serve.
-        members: deployments by member name that stand in for those the configuration describes.
+        members: deployments by member name, instead of those that the configuration describes.
         folders: where models are on the nodes, by the id that the configuration gives them.
-        kept: deployments that run on beside those that the configuration describes, by member name.
+        kept: deployments that run on beside those of the members.
 
     Raises:
         ImportError: a vLLM backend is configured and vLLM is not installed.
@@ -72,7 +70,8 @@ def build(
     let_in = judge.max_ongoing + judge.max_queued + _BEING_REFUSED
     options = _options("judge", judge.replicas, judge.target_queue_depth, let_in, _drain_s(config))
     options["user_config"] = {"target_queue_depth": judge.target_queue_depth}  # it reaches replicas that run
-    members = members or member_deployments(config, profiles, folders or {})
+    members = members or by_member(config, backend_deployments(config, folders or {}))
+    handles = {**{deployment_name(app): app for app in kept}, **members}
     settings: dict[str, Any] = {
         "max_body_bytes": config.server.max_body_bytes,
         "max_ongoing": judge.max_ongoing,
@@ -82,7 +81,7 @@ def build(
         "traces": config.traces and config.traces.settings(config.fingerprint, default_cache_dir()),
         "tracing": config.tracing_settings(),
     }
-    app = _deployment(_asgi_ingress(Judge), **options).bind(catalogue, {**(kept or {}), **members}, **settings)
+    app = _deployment(_asgi_ingress(Judge), **options).bind(catalogue, handles, **settings)
     # The members' deployments are no part of it: one that changes does not restart the judges.
     return versioned(app, fingerprint(catalogue, settings))
 
@@ -100,31 +99,44 @@ def application(args: dict[str, Any]) -> Application:
     return build(config)
 
 
-def member_deployments(
-    config: ClusterConfig, profiles: Mapping[str, MemberProfile], folders: Mapping[str, str]
+def backend_deployments(
+    config: ClusterConfig, folders: Mapping[str, str], leaving: ClusterConfig | None = None
 ) -> dict[str, Application]:
-    """Every member's deployment, by member name."""
+    """The deployment of every backend that has members, by the backend's name.
+
+    Args:
+        config: what to serve.
+        folders: where models are on the nodes, by the id that the configuration gives them.
+        leaving: a configuration whose members are served too, where their backend is one of this configuration's.
+    """
     deployments: dict[str, Application] = {}
     drain_s = _drain_s(config)
     for name, backend in config.backends.items():
-        voices = [member for member, profile in profiles.items() if profile.backend == name]
+        models = _models(config, name)
+        if not models:
+            continue
         if isinstance(backend, VllmBackendConfig):
-            if voices:
-                model = folders.get(backend.model, backend.model)
-                deployments |= dict.fromkeys(voices, _vllm(name, model, backend, drain_s))
+            deployments[name] = _vllm(name, folders.get(backend.model, backend.model), backend, drain_s)
         else:
-            deployments |= {
-                member: _remote(
-                    backend,
-                    profiles[member],
-                    len(voices),
-                    config.members[member].omits,
-                    config.tracing_settings(),
-                    drain_s,
-                )
-                for member in voices
-            }
+            if leaving is not None and isinstance(leaving.backends.get(name), RemoteBackendConfig):
+                models = {**_models(leaving, name), **models}
+            deployments[name] = _remote(name, models, backend, config, drain_s)
     return deployments
+
+
+def by_member(config: ClusterConfig, deployments: Mapping[str, Application]) -> dict[str, Application]:
+    """Each member's deployment, from those of the backends."""
+    return {name: deployments[member.backend] for name, member in config.members.items()}
+
+
+def _models(config: ClusterConfig, backend: str) -> dict[str, RemoteModel]:
+    """What a replica of the backend has to know of its members, by their names."""
+    profiles = config.profiles()
+    return {
+        name: RemoteModel(model=profiles[name].model, omits=sorted(member.omits))
+        for name, member in config.members.items()
+        if member.backend == backend
+    }
 
 
 def _vllm(name: str, model: str, backend: VllmBackendConfig, drain_s: float) -> Application:
@@ -151,18 +163,12 @@ def _vllm(name: str, model: str, backend: VllmBackendConfig, drain_s: float) -> 
 
 
 def _remote(
-    backend: RemoteBackendConfig,
-    profile: MemberProfile,
-    members: int,
-    omits: frozenset[str],
-    tracing: TracingSettings | None,
-    drain_s: float,
+    name: str, models: Mapping[str, RemoteModel], backend: RemoteBackendConfig, config: ClusterConfig, drain_s: float
 ) -> Application:
     replicas = backend.replicas
     # No replica knows of the others, so each keeps to an even share.
-    shares = members * replicas.max
     limits = LimitSettings(
-        **{name: limit and max(1, limit // shares) for name, limit in backend.limits.model_dump().items()}
+        **{limit: most and max(1, most // replicas.max) for limit, most in backend.limits.model_dump().items()}
     )
     # As in the judge, Serve lets in what is too much: who waits in its queues hears nothing of an open breaker.
     limits = replace(limits, concurrency=min(limits.concurrency or replicas.max_ongoing, replicas.max_ongoing))
@@ -172,13 +178,12 @@ def _remote(
         retries=RetrySettings(**backend.retries.model_dump()),
         breaker=BreakerSettings(**backend.breaker.model_dump()),
         limits=limits,
-        omits=omits,
-        tracing=tracing,
+        tracing=config.tracing_settings(),
         max_ongoing=replicas.max_ongoing,
     )
-    options = _options(f"member:{profile.name}", replicas, replicas.target_ongoing, let_in, drain_s)
-    app = _deployment(RemoteReplica, **options).bind(settings, profile.name, profile.model)
-    return versioned(app, fingerprint(settings, profile.model))
+    options = _options(f"remote:{name}", replicas, replicas.target_ongoing, let_in, drain_s)
+    options["user_config"] = dict(models)  # it reaches replicas that run: another member restarts none
+    return versioned(_deployment(RemoteReplica, **options).bind(settings), fingerprint(settings))
 
 
 def _drain_s(config: ClusterConfig) -> float:

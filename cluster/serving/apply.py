@@ -169,19 +169,25 @@ def _as_ray_was_started(before: ClusterConfig, config: ClusterConfig, report: Re
 
 def _steps(before: ClusterConfig | None, config: ClusterConfig, folders: Mapping[str, str]) -> list[Application]:
     """The applications that lead from one configuration to another, one after the other."""
-    from cluster.serving.app import build, member_deployments
-    from cluster.serving.versions import deployment_name
+    from cluster.serving.app import backend_deployments, build, by_member
+    from cluster.serving.versions import deployment_name, runs_as
 
     if before is None:
         return [build(config, folders=folders)]
-    wanted = member_deployments(config, config.profiles(), folders)
-    earlier = member_deployments(before, before.profiles(), folders)
-    by_name = {deployment_name(app): app for app in wanted.values()}
-    gone = {name: app for name, app in earlier.items() if deployment_name(app) not in by_name}
-    # Members that are there in both are the new ones already.
-    bridging = {name: by_name.get(deployment_name(app), app) for name, app in earlier.items()}
-    steps = [build(before, bridging, kept=wanted), build(config, wanted, kept=gone)]
-    return [*steps, build(config, wanted)] if gone else steps
+    wanted = backend_deployments(config, folders)
+    # A backend that is in both configurations is the new one already, with the members of both.
+    bridging = backend_deployments(config, folders, leaving=before)
+    by_name = {deployment_name(app): app for app in bridging.values()}
+    earlier = {
+        backend: by_name.get(deployment_name(app), app) for backend, app in backend_deployments(before, folders).items()
+    }
+    steps = [
+        build(before, by_member(before, earlier), kept=bridging.values()),
+        build(config, by_member(config, bridging), kept=earlier.values()),
+    ]
+    gone = any(deployment_name(app) not in by_name for app in earlier.values())
+    members_left = any(not runs_as(app, wanted[backend]) for backend, app in bridging.items())
+    return [*steps, build(config, by_member(config, wanted))] if gone or members_left else steps
 
 
 def _bring_about(app: Application, report: Report, within_s: float) -> None:

@@ -46,6 +46,14 @@ def deployment_name(app: Application) -> str:
     return bound.name
 
 
+def runs_as(app: Application, other: Application) -> bool:
+    """Whether the outermost deployments of two applications are one and the same to Serve: name, version, and what
+    reaches running replicas."""
+    one: Any = app._bound_deployment  # pyright: ignore[reportPrivateUsage]
+    two: Any = other._bound_deployment  # pyright: ignore[reportPrivateUsage]
+    return (one.name, one.version, one.user_config) == (two.name, two.version, two.user_config)
+
+
 def _plain(value: object) -> object:
     if value is None or isinstance(value, str | int | float):
         return value

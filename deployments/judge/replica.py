@@ -22,7 +22,7 @@ from deployments.members.handle import HandleMember
 from deployments.members.local_socket.member import AskingNearby, member_behind
 from deployments.members.model_limits import ModelLimits, learn, with_limits
 from deployments.members.profiled import Voiced, VoicedTokenizer
-from deployments.members.replica import ReplicaStatus
+from deployments.members.replica import MemberStatus
 from deployments.observability.exporter import JUDGE, Exporter
 from deployments.observability.tracing.settings import TracingSettings
 from deployments.recordings.fused_request import Account
@@ -242,9 +242,11 @@ class Judge:
 
     async def readiness(self) -> dict[str, Any]:
         """Which members can be asked and which presets can convene a quorum, of members or their stand-ins."""
-        distinct = list(dict.fromkeys(self._handles.values()))
-        replies = dict(zip(distinct, await asyncio.gather(*map(_status, distinct)), strict=True))
-        members = {name: replies[handle] for name, handle in self._handles.items()}
+        served: dict[HandleMember | AskingNearby, list[str]] = {}
+        for name, deployment in self._handles.items():
+            served.setdefault(deployment, []).append(name)
+        statuses = await asyncio.gather(*(_status(*each) for each in served.items()))
+        members = {name: status for each in statuses for name, status in each.items()}
         can_answer = {name for name in members if any(members[voice].ready for voice in (name, *self._stand_ins(name)))}
         presets = {
             name: len(can_answer.intersection(preset.panel)) >= preset.quorum
@@ -268,9 +270,9 @@ def _onlookers(traces: TraceSettings | None, tracing: TracingSettings | None) ->
     return Onlookers(traces, tracing)
 
 
-async def _status(member: HandleMember | AskingNearby) -> ReplicaStatus:
+async def _status(deployment: HandleMember | AskingNearby, members: Sequence[str]) -> Mapping[str, MemberStatus]:
     try:
         async with asyncio.timeout(READINESS_TIMEOUT_S):
-            return await member.status()
+            return await deployment.status(members)
     except TimeoutError:
-        return ReplicaStatus(ready=False)
+        return dict.fromkeys(members, MemberStatus(ready=False))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -13,7 +13,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 from ray.serve.handle import DeploymentHandle
 
 from deployments.members.model_limits import ModelLimits
-from deployments.members.replica import ReplicaStatus
+from deployments.members.replica import MemberStatus
 from fusion.chat import Call, Completion, Delta
 from fusion.errors import MalformedReply, MemberError, MemberOverloaded, MemberUnavailable
 from fusion.member import Emit
@@ -71,16 +71,17 @@ class HandleMember:
         """
         return await _reply(self._limits.remote())
 
-    async def status(self) -> ReplicaStatus:
-        """A replica's own word; ask with a timeout, for a deployment without replicas never answers."""
-        response = self._status.remote()
+    async def status(self, members: Sequence[str]) -> Mapping[str, MemberStatus]:
+        """The status of these members at one replica; ask with a timeout, for a deployment without replicas never
+        answers."""
+        response = self._status.remote(tuple(members))
         try:
             return await response
         except asyncio.CancelledError:
             response.cancel()
             raise
         except (RayError, RayServeException, RequestCancelledError):
-            return ReplicaStatus(ready=False)
+            return dict.fromkeys(members, MemberStatus(ready=False))
 
     async def _outcome(self, call: Call, emit: Emit | None) -> object:
         return await (self._ask(call) if emit is None else self._watch(call, emit))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
 from deployments.autoscaling import NEARBY
@@ -28,22 +28,22 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class ReplicaStatus:
-    """Whether a replica takes calls, and its breaker's state, None where there is no breaker or no replica answers."""
+class MemberStatus:
+    """Whether a member takes calls, and its breaker's state; None where it has no breaker or no replica answers."""
 
     ready: bool
     breaker: State | None = None
 
 
 class MemberReplica:
-    """Serves one backend's members. Calls bring the members' voices along (`deployments.members.profiled`), so that a
-    voice can change and the backend goes on.
+    """Serves one backend's members. Calls bring the members' sampling and system prompts along
+    (`deployments.members.profiled`), so that those can change and the backend goes on.
 
-    `connect` makes the backend's `Member` in the replica's own process.
+    `member` takes the calls of all of them.
     """
 
-    def __init__(self, connect: Callable[[], Member]) -> None:
-        self._member = connect()
+    def __init__(self, member: Member) -> None:
+        self._member = member
         self._nearby: LocalServer | None = None
 
     def listen(self, max_ongoing: int) -> None:
@@ -94,9 +94,9 @@ class MemberReplica:
                 task.cancel()
                 await asyncio.wait([task])
 
-    async def status(self) -> ReplicaStatus:
-        """Whether calls can be taken. A replica that can say so is up."""
-        return ReplicaStatus(ready=True)
+    async def status(self, members: Sequence[str]) -> dict[str, MemberStatus]:
+        """Whether calls to these members can be taken. A replica that can say so is up."""
+        return dict.fromkeys(members, MemberStatus(ready=True))
 
 
 def outcome_of(error: Exception, call: Call) -> MemberError:

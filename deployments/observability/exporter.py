@@ -110,9 +110,15 @@ class Exporter:
                 tags = {} if self._family.tag is None else {self._family.tag: member}
                 if not name.endswith("_total"):
                     self._metric(name, self._gauge).set(number, tags)
-                elif grown := number - self._exported.get((member, name), 0):
-                    self._exported[member, name] = number
+                elif grown := self._growth(member, name, number):
                     self._metric(name, self._counter).inc(grown, tags)
+
+    def _growth(self, member: str, name: str, number: float) -> float:
+        """How much a counter has grown since its last export. One that shrank belongs to a member that was replaced,
+        and began at zero."""
+        exported = self._exported.get((member, name), 0)
+        self._exported[member, name] = number
+        return number - exported if number >= exported else number
 
     def _metric(self, name: str, make: Make) -> Any:
         if name not in self._made:

@@ -83,7 +83,8 @@ class RemoteMember:
         omits: names of `Sampling`'s settings that the model does not take and that are left out of its calls, such as
             `temperature` for models that refuse it.
         images: fetches those images.
-        transport: carries the calls, in the network's place.
+        client: an HTTP client of the API that other members use too; the member makes its own where it gets none.
+        transport: carries the calls of a client of its own, in the network's place.
 
     Raises:
         MissingSecret: at construction, when the API key is not where the configuration says, or could not be sent.
@@ -96,20 +97,14 @@ class RemoteMember:
         omits: Collection[str] = (),
         images: ImageUrls | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
+        client: UpstreamClient | None = None,
     ) -> None:
         self._model = model
         self._images = images or ImageUrls()
         self._timeouts = backend.timeouts
         self._omitted: dict[str, Any] = dict.fromkeys(omits)
         self._wire = wire_format(backend)
-        key = None if backend.key is None else backend.key.header_value()
-        self._client = UpstreamClient(
-            backend.base_url.rstrip("/") + "/",
-            {**self._wire.headers(key), "content-type": "application/json", "accept-encoding": "identity"},
-            connect_s=backend.timeouts.connect_s,
-            max_connections=backend.max_connections,
-            transport=transport,
-        )
+        self._client = client or upstream_client(backend, transport)
 
     async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
         total_s = min(call.timeout_s, self._timeouts.total_s)
@@ -193,6 +188,22 @@ class RemoteMember:
         if complaint == Complaint():
             return MalformedReply("the reply is not an event stream")
         return error_from_complaint(complaint)
+
+
+def upstream_client(backend: RemoteBackend, transport: httpx.AsyncBaseTransport | None = None) -> UpstreamClient:
+    """An HTTP client of the backend's API, with its key; the members of the backend can share it.
+
+    Raises:
+        MissingSecret: the API key is not where the configuration says, or could not be sent.
+    """
+    key = None if backend.key is None else backend.key.header_value()
+    return UpstreamClient(
+        backend.base_url.rstrip("/") + "/",
+        {**wire_format(backend).headers(key), "content-type": "application/json", "accept-encoding": "identity"},
+        connect_s=backend.timeouts.connect_s,
+        max_connections=backend.max_connections,
+        transport=transport,
+    )
 
 
 def wire_format(backend: RemoteBackend) -> WireFormat:

@@ -1,69 +1,150 @@
-"""A remote member's replica: the bare member in its resilience wrappers."""
+"""Serves all remote members of one backend from one Serve replica."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypedDict
 
-from deployments.members.replica import MemberReplica, ReplicaStatus
-from deployments.observability.exporter import Exporter
+from deployments.members.replica import MemberReplica, MemberStatus
+from deployments.observability.exporter import Exporter, keep_exporting
 from deployments.observability.tracing.settings import TracingSettings
-from deployments.providers.member import RemoteBackend, RemoteMember, wire_format
+from deployments.providers.http import UpstreamClient
+from deployments.providers.member import RemoteBackend, RemoteMember, upstream_client, wire_format
 from deployments.resilience.breaker import BreakerSettings
 from deployments.resilience.compose import ResilienceSettings, Resilient, resilient
 from deployments.resilience.limits import Limiter, LimitSettings
 from deployments.resilience.retries import RetrySettings
-from fusion.member import Member
+from fusion.chat import Call, Completion
+from fusion.errors import MemberUnavailable
+from fusion.member import Emit, Member
+
+if TYPE_CHECKING:
+    from deployments.observability.tracing.provider import Tracing
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteSettings:
-    """How a remote member is reached and what it is wrapped in. `limits` are this replica's own
-    share; `omits` names the settings that the model does not take. `tracing` says where the spans of its attempts go,
-    None when they are not traced. On the short way `max_ongoing` calls are let in at once."""
+    """How a replica reaches its backend, and what it wraps each member in."""
 
     backend: RemoteBackend
+    """The API, shared by all members."""
+
     retries: RetrySettings
+    """Each member has its own budget of retries."""
+
     breaker: BreakerSettings
+    """Each member has its own breaker: a model that fails does not take the backend's other models away."""
+
     limits: LimitSettings
-    omits: frozenset[str] = frozenset()
+    """The replica's share of the backend's limits, for all members together."""
+
     tracing: TracingSettings | None = None
+    """Where the spans of attempts go; None makes no spans."""
+
     max_ongoing: int = 256
+    """Calls that the replica's sockets let in at once."""
+
+
+class RemoteModel(TypedDict):
+    """What a replica knows of one member. It is plain JSON, as Serve wants a `user_config` to be."""
+
+    model: str
+    """The model's name at the API."""
+
+    omits: list[str]
+    """Names of `Sampling`'s settings that are left out of its calls."""
+
+
+class RemoteMembers:
+    """Asks the members of one backend by the name that a call carries. They share one HTTP client and one limiter."""
+
+    def __init__(self, settings: RemoteSettings) -> None:
+        self._settings = settings
+        self._client = upstream_client(settings.backend)
+        self._limiter = Limiter(settings.limits)
+        self._tracing = None if settings.tracing is None else _tracing(settings.tracing)
+        self._models: dict[str, RemoteModel] = {}
+        self._members: dict[str, Member] = {}
+        self.resilient: dict[str, Resilient] = {}
+        """Each member in its wrappers, whose counters and breaker can be read."""
+
+    def serve(self, models: Mapping[str, RemoteModel]) -> None:
+        """Serve these members from here on. One whose model is unchanged keeps its breaker and budgets; calls under
+        way end as they began."""
+        for name in [name for name, model in self._models.items() if models.get(name) != model]:
+            del self._models[name], self._members[name], self.resilient[name]
+        for name, model in models.items():
+            if name not in self._models:
+                self._models[name] = model
+                self.resilient[name], self._members[name] = connect(
+                    self._settings, model, self._client, self._limiter, self._tracing
+                )
+
+    async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
+        member = self._members.get(call.member)
+        if member is None:
+            raise MemberUnavailable("its backend's replica does not serve it", member=call.member)
+        return await member.ask(call, emit)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    def status(self, name: str) -> MemberStatus:
+        """Whether the member's calls would be made, and its breaker's state."""
+        resilient = self.resilient.get(name)
+        if resilient is None:
+            return MemberStatus(ready=False)
+        return MemberStatus(resilient.ready(), None if resilient.breaker is None else resilient.breaker.state)
 
 
 class RemoteReplica(MemberReplica):
-    """Serves one remote member, and exports what its wrappers count. It is not ready while its breaker is open."""
+    """The Serve deployment of a remote backend. Its members arrive by `reconfigure`, so that a changed or another one
+    restarts nothing."""
 
-    def __init__(self, settings: RemoteSettings, name: str, model: str) -> None:
-        self._resilient, member = connect(settings, model)
-        super().__init__(lambda: member)
-        Exporter({name: self._resilient}).start()
+    def __init__(self, settings: RemoteSettings) -> None:
+        self._members = RemoteMembers(settings)
+        super().__init__(self._members)
+        keep_exporting(Exporter(self._members.resilient).export)
         self.listen(settings.max_ongoing)
         # Serve awaits it when the replica is to end. On the class the interpreter would call it too, and not wait.
         self.__del__ = self.close
 
-    async def status(self) -> ReplicaStatus:
-        breaker = self._resilient.breaker
-        return ReplicaStatus(self._resilient.ready(), None if breaker is None else breaker.state)
+    async def reconfigure(self, models: Mapping[str, RemoteModel]) -> None:
+        """Serve's hook for the deployment's `user_config`: the members by name. Called before the first call."""
+        self._members.serve(models)
+
+    async def status(self, members: Sequence[str]) -> dict[str, MemberStatus]:
+        return {name: self._members.status(name) for name in members}
 
 
-def connect(settings: RemoteSettings, model: str) -> tuple[Resilient, Member]:
-    """The member in its wrappers, and what its calls go to: the same, unless they are traced."""
+def connect(
+    settings: RemoteSettings,
+    model: RemoteModel,
+    client: UpstreamClient,
+    limiter: Limiter,
+    tracing: Tracing | None = None,
+) -> tuple[Resilient, Member]:
+    """A member in its wrappers, and what its calls go to: the same, unless they are traced."""
     # The adapter keeps its own time limits: only it knows when a connection stands.
     wrappers = ResilienceSettings(timeouts=None, breaker=settings.breaker, retries=settings.retries)
-    member: Member = RemoteMember(settings.backend, model, settings.omits)
-    rng, limiter = random.Random(), Limiter(settings.limits)
-    if settings.tracing is None:
+    member: Member = RemoteMember(settings.backend, model["model"], model["omits"], client=client)
+    rng = random.Random()
+    if tracing is None:
         wrapped = resilient(member, wrappers, rng=rng, limiter=limiter)
         return wrapped, wrapped
-    from deployments.observability.identity import replica_name
     from deployments.observability.tracing.members import CountedAttempts, TracedAttempts
+
+    wire, base_url = wire_format(settings.backend), settings.backend.base_url.rstrip("/")
+    url, streaming_url = (f"{base_url}/{wire.path(model['model'], stream=stream)}" for stream in (False, True))
+    wrapped = resilient(TracedAttempts(member, tracing, url, streaming_url), wrappers, rng=rng, limiter=limiter)
+    return wrapped, CountedAttempts(wrapped)
+
+
+def _tracing(settings: TracingSettings) -> Tracing:
+    from deployments.observability.identity import replica_name
     from deployments.observability.tracing.provider import Tracing
 
-    wire = wire_format(settings.backend)
-    urls = {
-        stream: f"{settings.backend.base_url.rstrip('/')}/{wire.path(model, stream=stream)}" for stream in (False, True)
-    }
-    tracing = Tracing(settings.tracing, replica_name())
-    wrapped = resilient(TracedAttempts(member, tracing, urls[False], urls[True]), wrappers, rng=rng, limiter=limiter)
-    return wrapped, CountedAttempts(wrapped)
+    return Tracing(settings, replica_name())

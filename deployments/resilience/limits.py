@@ -185,17 +185,23 @@ class Limiting:
     def __init__(self, member: Member, limiter: Limiter) -> None:
         self._member = member
         self._limiter = limiter
+        self._running = 0
+        self._queued = 0
         self._waits = 0
         self._waited_s = 0.0
         self._refused = 0
 
     async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
         began_at = _now()
+        self._queued += 1
         try:
             await self._limiter.enter(call.timeout_s, call.member)
         except LimitReached:
             self._refused += 1
             raise
+        finally:
+            self._queued -= 1
+        self._running += 1
         usage: Usage | None = None
         try:
             if waited_s := _now() - began_at:
@@ -209,6 +215,7 @@ class Limiting:
             usage = error.usage
             raise
         finally:
+            self._running -= 1
             self._limiter.leave(usage)
 
     def counters(self) -> Mapping[str, float]:
@@ -216,8 +223,8 @@ class Limiting:
             "limit_waits_total": self._waits,
             "limit_waited_s_total": self._waited_s,
             "limit_refusals_total": self._refused,
-            "limit_running": self._limiter.running,
-            "limit_queued": self._limiter.queued,
+            "limit_running": self._running,
+            "limit_queued": self._queued,
         }
 
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 from ray.serve.llm import LLMConfig, LLMServer  # pyright: ignore[reportUnknownVariableType]
 
 from deployments.members.model_limits import ModelLimits
-from deployments.members.replica import Deltas, MemberReplica, Outcome, ReplicaStatus, outcome_of
+from deployments.members.replica import Deltas, MemberReplica, MemberStatus, Outcome, outcome_of
 from deployments.vllm.engine import PlacedEngine, skip_model_download
 from deployments.vllm.member import EngineMember
 from deployments.vllm.scheduler_stats import EngineQueue
@@ -29,7 +29,7 @@ class VLLMReplica(LLMServer):
         # First, for `__del__` is called too when the engine does not start.
         traced = bool(llm_config.engine_kwargs.get("otlp_traces_endpoint"))
         self._replica = MemberReplica(
-            lambda: EngineMember(self, self._model_id, image_hosts=hosts, queue=self._queue, traced=traced)
+            EngineMember(self, self._model_id, image_hosts=hosts, queue=self._queue, traced=traced)
         )
         skip_model_download(llm_config)
         await super().__init__(llm_config, engine_cls=PlacedEngine)
@@ -63,11 +63,11 @@ class VLLMReplica(LLMServer):
     async def record_autoscaling_stats(self) -> dict[str, float]:
         return {**await self._replica.record_autoscaling_stats(), **self._queue.autoscaling_stats()}
 
-    async def status(self) -> ReplicaStatus:
-        """Whether the engine lives.
+    async def status(self, members: Sequence[str]) -> dict[str, MemberStatus]:
+        """The members' status: ready while the engine lives.
 
         Raises:
             Exception: it does not.
         """
         await self.check_health()
-        return ReplicaStatus(ready=True)
+        return dict.fromkeys(members, MemberStatus(ready=True))

@@ -138,9 +138,8 @@ def two_nodes() -> Iterator[tuple[str, Do]]:
 
 
 ON_ONE_NODE: dict[str, Do] = {
-    "a panel member's replica, one of two": events.kill_replica("member:one"),
-    "a panel member's only replica": events.kill_replica("member:two"),
-    "the judge model's replica, one of two": events.kill_replica("member:writer"),
+    "a backend's replica, one of two (a panel member and the judge model)": events.kill_replica("remote:pair"),
+    "a backend's only replica (two panel members)": events.kill_replica("remote:single"),
     "a judge replica, one of two": events.kill_replica("judge"),
     "HAProxy": events.kill_haproxy,
     "the actor that starts HAProxy": events.kill_manager,

@@ -47,7 +47,7 @@ def replicas(service: Service) -> set[tuple[str, str]]:
 
 
 def test_a_killed_members_calls_go_to_its_other_replica(service: Service) -> None:
-    row = through(service, kill_replica("member:writer"))
+    row = through(service, kill_replica("remote:pair"))
     assert row.failed == {}
     assert row.answered > CLIENTS
     assert row.whole_s is not None

@@ -26,7 +26,7 @@ INDISCREET = f"You said {PROMPT} with {KEY}, and I say {WRITTEN}."
 
 
 async def outcome_of(member: Member, way: Way) -> Outcome:
-    replica = MemberReplica(lambda: member)
+    replica = MemberReplica(member)
     call = call_of(Message("user", f"What is {PROMPT}?"))
     if not way.streamed:
         return await replica.ask(call)

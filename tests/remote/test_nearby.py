@@ -15,7 +15,7 @@ from deployments.members.local_socket.client import Gone, LocalReplicas, NotHere
 from deployments.members.local_socket.member import AskingNearby
 from deployments.members.local_socket.paths import listening_in, remove_unused, sockets_of
 from deployments.members.local_socket.server import LocalServer
-from deployments.members.replica import MemberReplica, ReplicaStatus
+from deployments.members.replica import MemberReplica
 from fusion.chat import Call, Completion, Delta, Message, Request
 from fusion.errors import MalformedReply, MemberError, MemberUnavailable
 from fusion.member import Emit, Member
@@ -34,9 +34,6 @@ class ByHandle:
         self.asked += 1
         return Completion("by handle")
 
-    async def status(self) -> ReplicaStatus:
-        return ReplicaStatus(ready=True)
-
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
@@ -47,7 +44,7 @@ def folder() -> Iterator[Path]:
 
 @asynccontextmanager
 async def served(member: Member, folder: Path, max_ongoing: int = 10) -> AsyncIterator[LocalServer]:
-    server = LocalServer(MemberReplica(lambda: member), folder, max_ongoing)
+    server = LocalServer(MemberReplica(member), folder, max_ongoing)
     await server.open()
     try:
         yield server
@@ -186,18 +183,18 @@ async def test_errors_are_raised_and_a_broken_stream_is_not_repeated(folder: Pat
 
 def test_a_folder_that_others_can_enter_is_not_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    first = sockets_of("cluster", "app", "member:ada")
+    first = sockets_of("cluster", "app", "remote:api")
     assert first is not None
     assert first.stat().st_mode & 0o077 == 0
-    assert sockets_of("another", "app", "member:ada") != first
+    assert sockets_of("another", "app", "remote:api") != first
     first.parent.chmod(0o755)
-    assert sockets_of("cluster", "app", "member:ada") is None
+    assert sockets_of("cluster", "app", "remote:api") is None
 
 
 def test_what_nobody_listens_on_any_more_is_removed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     remove_unused()  # there is nothing yet
-    lives, left, empty = (sockets_of("cluster", "app", f"member:{name}") for name in ("ada", "bob", "cyd"))
+    lives, left, empty = (sockets_of("cluster", "app", f"remote:{name}") for name in ("ada", "bob", "cyd"))
     assert lives is not None
     assert left is not None
     assert empty is not None

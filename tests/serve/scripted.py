@@ -80,7 +80,7 @@ class ScriptedReplica(MemberReplica):
 
     def __init__(self) -> None:
         self.scripted = ScriptedMembers()
-        super().__init__(lambda: self.scripted)
+        super().__init__(self.scripted)
         self.listen(max_ongoing=1000)
 
     async def story(self, member: str) -> dict[str, int]:

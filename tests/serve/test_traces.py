@@ -16,7 +16,7 @@ import yaml
 from ray import serve
 
 from cluster.config.loader import load
-from cluster.serving.app import build, member_deployments
+from cluster.serving.app import backend_deployments, build
 from tests.serve.conftest import Served, ask, scripted_config
 from tests.serve.scripted import SCRIPTED, scripted_deployment
 from tests.support.collector import Collector, SentSpan, collecting, tree
@@ -45,8 +45,7 @@ def traced(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         config["tracing"] = {"endpoint": collector.url}
         path.write_text(yaml.safe_dump(config, sort_keys=False))
         loaded = load(path)
-        profiles = loaded.profiles()
-        far = member_deployments(loaded, profiles, {})["far"]
+        far = backend_deployments(loaded, {})["api"]
         members = {**dict.fromkeys(SCRIPTED, scripted_deployment()), "far": far}
         serve.run(build(loaded, members), name="traced", route_prefix="/traced")
         with httpx.Client(base_url=f"{served.url}/traced", timeout=30) as client:

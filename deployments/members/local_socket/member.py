@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ray.serve.handle import DeploymentHandle
@@ -12,7 +12,7 @@ from deployments.members.local_socket.client import Gone, LocalReplicas, NotHere
 from deployments.members.local_socket.paths import sockets_of
 from deployments.members.local_socket.protocol import this_cluster
 from deployments.members.model_limits import ModelLimits
-from deployments.members.replica import ReplicaStatus
+from deployments.members.replica import MemberStatus
 from fusion.chat import Call, Completion
 from fusion.errors import MalformedReply, MemberError, MemberUnavailable
 from fusion.member import Emit
@@ -50,8 +50,8 @@ class AskingNearby:
     async def limits(self) -> ModelLimits:
         return await self._member.limits()
 
-    async def status(self) -> ReplicaStatus:
-        return await self._member.status()
+    async def status(self, members: Sequence[str]) -> Mapping[str, MemberStatus]:
+        return await self._member.status(members)
 
 
 def member_behind(handle: DeploymentHandle[Any]) -> HandleMember | AskingNearby:

@@ -53,7 +53,7 @@ def test_replicas_that_wait_for_others_take_the_cores_that_are_set_aside() -> No
     config["judge"] = {"replicas": {"max": 8, "num_cpus": 1}}
     config["backends"]["api"]["replicas"] = {"num_cpus": 0.5}
     planned = {each.name: each.replica.cpus for each in plan(ClusterConfig.model_validate(config)).deployments}
-    assert (planned["judge"], planned["member:far"]) == (1, 0.5)
+    assert (planned["judge"], planned["remote:api"]) == (1, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_a_load_takes_replicas_and_more_than_there_may_be_are_refused() -> None:
     (one,) = plan(config, load_).engines
     assert one.requests_per_s is not None
     planned = plan(config, Load(2.5 * one.requests_per_s, 1000, 300), Hardware(gpu_hour_usd={"H100": 2.0}))
-    assert planned.deployments[-1].name == "member:far"
+    assert planned.deployments[-1].name == "remote:api"
     ours = next(each for each in planned.deployments if each.name == "vllm:own")
     assert (ours.replicas, ours.gpus, ours.nodes, ours.usd_per_hour) == (3, 24, 3, 48.0)
     assert planned.usd_per_hour == 48.0

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cluster.config.schema import ClusterConfig
-from cluster.serving.app import member_deployments
+from cluster.serving.app import backend_deployments
 from deployments.providers.replica import RemoteSettings
 from deployments.resilience.limits import LimitSettings
 
@@ -15,9 +15,9 @@ from deployments.resilience.limits import LimitSettings
 @pytest.mark.parametrize(
     ("limits", "share"),
     [
-        ({"concurrency": 64, "requests_per_minute": 600, "max_queued": 100}, LimitSettings(10, 100, None, 16)),
+        ({"concurrency": 64, "requests_per_minute": 600, "max_queued": 100}, LimitSettings(21, 200, None, 33)),
         ({"concurrency": 2, "max_queued": 0}, LimitSettings(1, None, None, 0)),
-        ({"concurrency": 6000}, LimitSettings(256, None, None, 42)),
+        ({"concurrency": 6000}, LimitSettings(1024, None, None, 85)),
     ],
 )
 def test_each_replica_keeps_to_an_even_share_of_its_backends_limits(
@@ -30,11 +30,13 @@ def test_each_replica_keeps_to_an_even_share_of_its_backends_limits(
         "presets": {"fusion/merge": {"mode": "merge", "panel": ["ada", "bob"], "judge": "ada"}},
     }
     config = ClusterConfig.model_validate(content)
-    deployments: dict[str, Any] = member_deployments(config, config.profiles(), {})
-    for name in ("ada", "bob"):
-        settings, *_ = deployments[name]._bound_deployment.init_args
-        assert isinstance(settings, RemoteSettings)
-        assert settings.limits == share
+    deployments: dict[str, Any] = backend_deployments(config, {})
+    deployment = deployments["api"]._bound_deployment
+    (settings,) = deployment.init_args
+    assert isinstance(settings, RemoteSettings)
+    assert settings.limits == share
+    assert deployment.name == "remote:api"
+    assert deployment.user_config == {name: {"model": name, "omits": []} for name in ("ada", "bob")}
 
 
 def test_what_a_remote_member_cannot_take_waits_in_its_own_queue_which_has_a_bound() -> None:
@@ -47,8 +49,8 @@ def test_what_a_remote_member_cannot_take_waits_in_its_own_queue_which_has_a_bou
         "presets": {"fusion/merge": {"mode": "merge", "panel": ["ada"], "judge": "ada"}},
     }
     config = ClusterConfig.model_validate(content)
-    deployments: dict[str, Any] = member_deployments(config, config.profiles(), {})
-    deployment = deployments["ada"]._bound_deployment
+    deployments: dict[str, Any] = backend_deployments(config, {})
+    deployment = deployments["api"]._bound_deployment
     assert (deployment.max_ongoing_requests, deployment.max_queued_requests) == (912, 912)
     settings, *_ = deployment.init_args
     assert settings.limits == LimitSettings(concurrency=400, max_queued=256)

@@ -17,8 +17,17 @@ from tests.unit.cluster.serving.test_versions import OTHER, config
 
 def deployments(step: Any) -> list[str]:
     """Every deployment of an application, the judge's first."""
-    _, members = step._bound_deployment.init_args
-    return [deployment_name(step), *sorted({deployment_name(member) for member in members.values()})]
+    return [deployment_name(step), *sorted(_backends(step))]
+
+
+def members_of(step: Any, deployment: str) -> list[str]:
+    """The members that a remote backend's replicas serve in this step."""
+    return sorted(_backends(step)[deployment]._bound_deployment.user_config)
+
+
+def _backends(step: Any) -> dict[str, Any]:
+    _, handles = step._bound_deployment.init_args
+    return {deployment_name(app): app for app in handles.values()}
 
 
 def test_a_bad_configuration_changes_nothing(tmp_path: Path) -> None:
@@ -63,10 +72,11 @@ def test_new_members_come_first_and_what_is_not_wanted_any_more_goes_last(tmp_pa
     )
     steps = applying._steps(before, after, {})
     assert [deployments(step) for step in steps] == [
-        ["judge", "member:new", "member:one", "member:two"],
-        ["judge", "member:new", "member:one", "member:two"],
-        ["judge", "member:new", "member:one"],
+        ["judge", "remote:api", "remote:more"],
+        ["judge", "remote:api", "remote:more"],
+        ["judge", "remote:api", "remote:more"],
     ]
+    assert [members_of(step, "remote:api") for step in steps] == [["one", "two"], ["one", "two"], ["one"]]
     first, second, third = [step._bound_deployment.version for step in steps]
     assert first != second
     assert second == third
@@ -74,4 +84,26 @@ def test_new_members_come_first_and_what_is_not_wanted_any_more_goes_last(tmp_pa
 
 def test_what_is_served_by_an_unknown_configuration_is_replaced_at_once(tmp_path: Path) -> None:
     (step,) = applying._steps(None, config(tmp_path), {})
-    assert deployments(step) == ["judge", "member:one", "member:two"]
+    assert deployments(step) == ["judge", "remote:api"]
+
+
+def test_a_member_that_moves_to_another_backend_is_served_by_both_until_the_judges_are_new(tmp_path: Path) -> None:
+    before = config(tmp_path, backends__more=OTHER, members__three={"backend": "more", "model": "o"})
+    after = config(
+        tmp_path,
+        backends__more=OTHER,
+        members__three={"backend": "more", "model": "o"},
+        members__two={"backend": "more", "model": "n"},
+    )
+    steps = applying._steps(before, after, {})
+    served = [(members_of(step, "remote:api"), members_of(step, "remote:more")) for step in steps]
+    assert served == [
+        (["one", "two"], ["three", "two"]),
+        (["one", "two"], ["three", "two"]),
+        (["one"], ["three", "two"]),
+    ]
+
+
+def test_a_new_member_of_a_backend_takes_two_steps(tmp_path: Path) -> None:
+    steps = applying._steps(config(tmp_path), config(tmp_path, members__new={"backend": "api", "model": "o"}), {})
+    assert [members_of(step, "remote:api") for step in steps] == [["new", "one", "two"]] * 2

@@ -12,7 +12,7 @@ import yaml
 
 from cluster.config.loader import load
 from cluster.config.schema import ClusterConfig
-from cluster.serving.app import build, member_deployments
+from cluster.serving.app import backend_deployments, build, by_member
 from cluster.serving.versions import deployment_name, fingerprint
 
 OTHER = {"kind": "remote", "base_url": "http://127.0.0.1:8/v1"}
@@ -41,8 +41,8 @@ def config(folder: Path, **changes: Any) -> ClusterConfig:
 
 def versions(served: ClusterConfig) -> dict[str, str]:
     """Every deployment's version by its name."""
-    members = member_deployments(served, served.profiles(), {})
-    apps = [build(served, members), *members.values()]
+    backends = backend_deployments(served, {})
+    apps = [build(served, by_member(served, backends)), *backends.values()]
     return {deployment_name(app): app._bound_deployment.version for app in apps}
 
 
@@ -60,13 +60,15 @@ def changed(folder: Path, **changes: Any) -> set[str]:
         ({"presets__fusion/more": {"mode": "merge", "panel": ["one"], "judge": "two"}}, {"judge"}),
         ({"members__one__temperature": 0.5}, {"judge"}),
         ({"members__one__system": "Be terse."}, {"judge"}),
-        ({"members__one__model": "o"}, {"judge", "member:one"}),
+        # A replica learns of its members while it runs.
+        ({"members__one__model": "o"}, {"judge"}),
+        ({"members__one__omits": ["seed"]}, set()),
         ({"members__one__price": {"input_per_mtok": 1.0, "output_per_mtok": 2.0}}, {"judge"}),
-        ({"backends__more": OTHER, "members__three": {"backend": "more", "model": "o"}}, {"judge", "member:three"}),
-        # A backend's limits are shared out among its members and replicas.
-        ({"members__three": {"backend": "api", "model": "o"}}, {"judge", "member:one", "member:two", "member:three"}),
-        ({"backends__api__timeouts": {"total_s": 7}}, {"member:one", "member:two"}),
-        ({"backends__api__replicas": {"min": 1, "max": 1, "target_ongoing": 64}}, set()),
+        ({"backends__more": OTHER, "members__three": {"backend": "more", "model": "o"}}, {"judge", "remote:more"}),
+        ({"members__three": {"backend": "api", "model": "o"}}, {"judge"}),
+        ({"backends__api__timeouts": {"total_s": 7}}, {"remote:api"}),
+        ({"backends__api__limits": {"concurrency": 8}}, {"remote:api"}),
+        ({"backends__api__replicas": {"min": 1, "max": 1, "target_ongoing": 256}}, set()),
         ({"judge__replicas": {"min": 2, "max": 3}}, set()),
         ({"judge__max_queued": 7}, {"judge"}),
         ({"server__max_body_bytes": 2048}, {"judge"}),

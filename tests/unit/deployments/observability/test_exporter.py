@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deployments.observability.exporter import MEMBERS, METRICS, PERIOD_S, PREFIX, TRACES, Exporter, Family
 from deployments.providers.member import RemoteBackend
-from deployments.providers.replica import RemoteSettings, connect
+from deployments.providers.replica import RemoteMembers, RemoteSettings
 from deployments.recordings.recorder import Recorder
 from deployments.recordings.settings import TraceSettings
 from deployments.resilience.breaker import BreakerSettings
@@ -18,7 +18,6 @@ from deployments.resilience.limits import LimitSettings
 from deployments.resilience.retries import RetrySettings
 from deployments.resilience.targets import Backup, backed_up
 from fusion.testing import ScriptedMember
-from tests.support.panels import profile
 
 PAGE = Path(__file__).parents[4] / "docs" / "metrics.md"
 
@@ -53,6 +52,7 @@ class Export:
     """An exporter and what it made of these members."""
 
     def __init__(self, **members: Counts) -> None:
+        self.members = members
         self.made: dict[str, Noted] = {}
         self.exporter = Exporter(members, counter=self._make, gauge=self._make)
 
@@ -75,6 +75,14 @@ def test_totals_are_exported_by_what_they_grew() -> None:
     bob.numbers["retries_total"] = 4
     export.exporter.export()
     assert export.told("retries_total") == [(2, "bob"), (3, "ada"), (1, "ada"), (2, "bob")]
+
+
+def test_a_member_that_was_replaced_counts_from_zero() -> None:
+    export = Export(ada=Counts({"retries_total": 5}))
+    export.exporter.export()
+    export.members["ada"] = Counts({"retries_total": 2})
+    export.exporter.export()
+    assert export.told("retries_total") == [(5, "ada"), (2, "ada")]
 
 
 def test_other_numbers_are_exported_as_they_are() -> None:
@@ -104,8 +112,10 @@ async def test_every_number_of_a_member_has_its_description_and_its_row_in_the_d
         RemoteBackend("http://127.0.0.1:9/v1", None), RetrySettings(), BreakerSettings(), LimitSettings()
     )
     members = {"ada": ScriptedMember(), "bob": ScriptedMember()}
+    remote = RemoteMembers(settings)
+    remote.serve({"ada": {"model": "a", "omits": []}})
     counted = [
-        connect(settings, profile("ada"))[0],
+        remote.resilient["ada"],
         backed_up("ada", Backup(second="bob", stand_ins=("bob",)), members),
     ]
     assert {name for part in counted for name in part.counters()} == set(METRICS)
