@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from string import ascii_uppercase
 
 from fusion.chat import Message, Request
-from fusion.results import Candidate, Suspicion
-from fusion.text.sanitize import quoted, suspicions
+from fusion.results import Candidate
+from fusion.text.sanitize import quoted
 
 MAX_CANDIDATES = len(ascii_uppercase)
 
@@ -29,23 +29,21 @@ class Ballot:
     seed: int
 
     @property
-    def suspicious(self) -> dict[str, tuple[Suspicion, ...]]:
-        """The members whose candidates look made for a judge, and why."""
-        found = {candidate.member: suspicions(answer_text(candidate)) for candidate in self.candidates}
-        return {member: reasons for member, reasons in found.items() if reasons}
-
-    @property
     def last_line(self) -> str:
         """The line that closes the last answer, wherever the ballot is shown."""
         return fenced(f"answer {self.labels[-1]}", "", self.fence).rpartition("\n")[2]
 
 
-def blind(candidates: Sequence[Candidate], request: Request, seed: int, shown: Sequence[str] = ()) -> Ballot:
-    """Shuffle and label the candidates, and draw a fence that occurs in none of them nor in the conversation. Those of
-    the members in `shown` come first, in that order; neither their labels nor the fence depend on who comes after."""
+def blind(candidates: Sequence[Candidate], request: Request, seed: int, prefilled: Sequence[str] = ()) -> Ballot:
+    """Shuffle and label the candidates, and draw a fence that occurs in none of them nor in the conversation.
+
+    The candidates of the members in `prefilled` come first, in that order; neither their labels nor the fence depend on
+    those that come after them.
+    """
     order = list(candidates)
     random.Random(seed).shuffle(order)
-    order.sort(key=lambda candidate: shown.index(candidate.member) if candidate.member in shown else len(shown))
+    places = {member: place for place, member in enumerate(prefilled)}
+    order.sort(key=lambda candidate: places.get(candidate.member, len(places)))
     draw = random.Random(~seed)
     texts = [answer_text(candidate) for candidate in order] + [message_text(message) for message in request.messages]
     fence = f"{draw.getrandbits(64):016x}"

@@ -101,19 +101,16 @@ class Preset:
         """How the candidates become one answer in the end."""
         return self.mode if self.mode == "best-of" or self.mode == "merge" else self.decision
 
-    def judge_shares(self) -> Iterator[tuple[str, float]]:
-        """The judges in line, each with its share of the time that is left when its turn comes."""
-        return shares_of(self.judges)
 
-
-def shares_of(judges: Sequence[str]) -> Iterator[tuple[str, float]]:
-    """Judges that are asked one after the other, each with its share of the time that is left when its turn comes."""
+def time_shares(judges: Sequence[str]) -> Iterator[tuple[str, float]]:
+    """Yield judges that are asked one after the other, each with the part of the time then left that it may take: an
+    equal share of it for each that is still to be asked."""
     for asked, judge in enumerate(judges):
         yield judge, 1 / (len(judges) - asked)
 
 
-def unfitting(preset: Preset) -> Iterator[tuple[str, str]]:
-    """What is set about judging and has no part in the preset's plan, and why."""
+def inapplicable_settings(preset: Preset) -> Iterator[tuple[str, str]]:
+    """Yield each judging setting that the preset's mode ignores, with the reason."""
     picks = preset.decides_by == "best-of"
     if preset.jury and len(preset.judges) < 2:
         yield "jury", "a jury needs at least two judges"
@@ -141,9 +138,8 @@ class Task:
     the parts of the plan that there is no time for.
 
     `panel_sampling` goes before the request's own where the panel is asked, `judge_sampling` where a judge model
-    judges; where one writes the answer, the request's own comes first. `shown` are the members whose candidates a judge
-    model has read already: it is asked about them in this order, and about the others after them. `left_out` are those
-    who cannot take the request: they are no part of the preset's panel any more.
+    judges; where one writes the answer, the request's own comes first. `left_out` are those who cannot take the
+    request: they are no part of the preset's panel any more.
     """
 
     preset: Preset
@@ -153,7 +149,6 @@ class Task:
     skips: frozenset[Skip] = frozenset()
     panel_sampling: Sampling = field(default_factory=Sampling)
     judge_sampling: Sampling = field(default_factory=Sampling)
-    shown: tuple[str, ...] = ()
     left_out: tuple[Candidate, ...] = ()
 
 

@@ -1,4 +1,4 @@
-"""What can be seen of a fused request while it runs."""
+"""The events of a fused request, and the protocols of those who receive them while it runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fusion.chat import Completion, Delta
-from fusion.results import Candidate, Failure
+from fusion.results import Candidate, Failure, Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class PanelConvened:
 
 @dataclass(frozen=True, slots=True)
 class CandidateGrew:
-    """A member wrote a piece of its answer. Reported only to who watches candidates."""
+    """A member wrote a piece of its answer. Only a watcher that `watches_candidates` receives it."""
 
     member: str
     round: int
@@ -37,11 +37,11 @@ class CandidateEnded:
 @dataclass(frozen=True, slots=True)
 class JudgeAsked:
     """A judge model was asked. `number` counts the request's judge calls, several of which may run at once; `stage` is
-    what the call is for."""
+    the purpose of the call."""
 
     judge: str
     number: int = 0
-    stage: str = "judge"
+    stage: Stage = "judge"
 
 
 Progress = PanelConvened | CandidateGrew | CandidateEnded | JudgeAsked
@@ -49,8 +49,8 @@ Progress = PanelConvened | CandidateGrew | CandidateEnded | JudgeAsked
 
 @dataclass(frozen=True, slots=True)
 class JudgeEnded:
-    """The judge model's call of this `number` is over, after this long and at this cost, which is None when unknown.
-    Whether a verdict can be read in its completion is not known yet."""
+    """The judge model's call of this `number` ended. `cost_usd` is None when it is not known; whether its completion
+    holds a verdict is not known yet."""
 
     judge: str
     outcome: Completion | Failure
@@ -60,31 +60,35 @@ class JudgeEnded:
 
 
 class Observer(Protocol):
-    """Someone who keeps account of a fused request. Unlike a watcher's, an observer's presence changes nothing.
+    """Receives every event of a fused request, for metrics and traces. It changes nothing of the request.
 
-    It is told of each event in the context in which the tasks that follow from the event are made, so that a context
-    variable that it sets holds in them. Returns at once and never raises.
+    Each event is delivered in the context in which the tasks that follow from it are made, so a context variable that
+    the observer sets holds in them.
     """
 
-    def told(self, event: Progress | JudgeEnded) -> None: ...
+    def on_event(self, event: Progress | JudgeEnded) -> None:
+        """Take an event. Returns at once and never raises."""
+        ...
 
 
 class Watcher(Protocol):
-    """Someone who looks on. Both methods return at once and never raise.
-
-    The deltas add up to the fused answer's completion.
-    """
+    """Receives progress events and the answer's deltas, which add up to the fused answer's completion."""
 
     watches_candidates: bool
+    """Whether it receives `CandidateGrew` events."""
 
-    def delta(self, delta: Delta) -> None: ...
+    def on_delta(self, delta: Delta) -> None:
+        """Take a piece of the answer. Returns at once and never raises."""
+        ...
 
-    def progress(self, event: Progress) -> None: ...
+    def on_progress(self, event: Progress) -> None:
+        """Take an event. Returns at once and never raises."""
+        ...
 
 
-def tell(event: Progress, watcher: Watcher | None, observers: Iterable[Observer]) -> None:
-    """Tell everyone who looks on."""
+def notify(event: Progress, watcher: Watcher | None, observers: Iterable[Observer]) -> None:
+    """Deliver an event to the watcher and to every observer."""
     if watcher:
-        watcher.progress(event)
+        watcher.on_progress(event)
     for observer in observers:
-        observer.told(event)
+        observer.on_event(event)

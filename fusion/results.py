@@ -128,6 +128,11 @@ class Assembly:
     blocks: tuple[TakenBlock, ...] = ()
 
 
+Stage = Literal["panel", "rebuttal", "prefill", "judge", "write", "analysis", "no_harm"]
+"""What a call is for: a member's answer or rebuttal, prompts that a judge model reads early, a verdict, a merge, an
+analysis, or the check that a merge is no worse than the best candidate."""
+
+
 Status = Literal["answered", "failed", "cancelled"]
 
 
@@ -242,13 +247,13 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What the calls of one stage used and cost: `panel`, `rebuttal`, `prefill`, `judge`, or another that a mode names.
+    """What the calls of one stage used and cost.
 
-    Counted are calls that were answered, and failed ones as far as the provider told what they used. `cost_usd` is None
-    as soon as one of them has an unknown cost.
+    Counted are calls that were answered, and failed ones if the provider reported what they used. `cost_usd` is None as
+    soon as one of them has an unknown cost.
     """
 
-    stage: str
+    stage: Stage
     calls: int
     usage: Usage
     cost_usd: float | None

@@ -1,10 +1,13 @@
-"""Members for tests: real implementations of the Member protocol that do as they are told.
+"""For tests: a member and a run that follow a script.
 
     slow = ScriptedMember(Answer("4"), delay_s=0.2)
     flaky = ScriptedMember(Fail(MemberUnavailable("refused")), Answer("4"))   # one behaviour a call, the last repeats
     held = ScriptedMember(Answer("4"), gate=gate)                             # answers when the gate opens
 
 `calls` records what each was asked, `running` how many calls are under way, `cancelled` how many were cancelled.
+
+    run = ScriptedRun([RoundResult(candidates, has_quorum=True, timed_out=False)], [Completion("four")])
+    decision = await merge(run, task)                                         # a mode, without members or a clock
 """
 
 from __future__ import annotations
@@ -16,8 +19,9 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from fusion.chat import Call, Completion, Delta, FinishReason, ToolCall, ToolCallDelta, Usage
-from fusion.errors import MalformedReply, MemberError
+from fusion.errors import JudgeInterrupted, MalformedReply, MemberError
 from fusion.member import Emit
+from fusion.steps import AskJudge, Convene, Outcome, RoundResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Answer with what this function makes of the call."""
+    """Answer with the text that this function returns for the call."""
 
     of: Callable[[Call], str]
 
@@ -79,7 +83,7 @@ Behaviour = Answer | Reply | Fail | Hang | CutOff | Rubbish | IgnoreCancellation
 
 @dataclass(slots=True)
 class ScriptedMember:
-    """A member that follows a script: one behaviour a call, the last one for ever after."""
+    """A member that follows a script: one behaviour a call, the last one repeated."""
 
     behaviours: tuple[Behaviour, ...]
     delay_s: float
@@ -153,3 +157,44 @@ async def _stubborn_sleep(for_s: float) -> None:
             await asyncio.sleep(left)
         except asyncio.CancelledError:
             continue
+
+
+@dataclass(frozen=True, slots=True)
+class JudgesAsked:
+    """The arguments of one `ask_judges`."""
+
+    asks: tuple[AskJudge, ...]
+    jurors: int
+    grace: float
+
+
+class ScriptedRun:
+    """A `Run` that answers from a script: each `convene` takes the next round result, and each ask of a judge model the
+    next outcome; a `JudgeInterrupted` among the outcomes is raised.
+
+    `convened` and `asked` record what a mode asked for.
+    """
+
+    def __init__(self, rounds: Sequence[RoundResult] = (), outcomes: Sequence[Outcome | JudgeInterrupted] = ()) -> None:
+        self._rounds = list(rounds)
+        self._outcomes = list(outcomes)
+        self.convened: list[Convene] = []
+        self.asked: list[JudgesAsked] = []
+
+    async def convene(self, convene: Convene) -> RoundResult:
+        self.convened.append(convene)
+        if not self._rounds:
+            raise AssertionError(f"the script has no result for round {convene.round}")
+        return self._rounds.pop(0)
+
+    async def ask_judges(self, asks: Sequence[AskJudge], *, jurors: int = 0, grace: float = 0.0) -> tuple[Outcome, ...]:
+        self.asked.append(JudgesAsked(tuple(asks), jurors, grace))
+        return tuple(self._outcome(ask) for ask in asks)
+
+    def _outcome(self, ask: AskJudge) -> Outcome:
+        if not self._outcomes:
+            raise AssertionError(f"the script has no outcome for {ask.judge}")
+        outcome = self._outcomes.pop(0)
+        if isinstance(outcome, JudgeInterrupted):
+            raise outcome
+        return outcome

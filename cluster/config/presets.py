@@ -9,7 +9,15 @@ from pydantic import Field, field_validator, model_validator
 from cluster.config.base import Seconds, StrictModel
 from deployments.api.chat_schema import MAX_CRITERIA, MAX_ROUNDS, CriterionName
 from deployments.api.openrouter import MAX_PANEL
-from fusion.presets import SETTINGS_OF_MODES, AgreementPolicy, Criterion, DecisionMode, Policy, Preset, unfitting
+from fusion.presets import (
+    SETTINGS_OF_MODES,
+    AgreementPolicy,
+    Criterion,
+    DecisionMode,
+    Policy,
+    Preset,
+    inapplicable_settings,
+)
 from fusion.results import AnalysisMode, Mode
 
 
@@ -100,7 +108,7 @@ class PresetConfig(StrictModel):
                 raise ValueError(f"{name} belongs to the mode {' or '.join(modes)}, this is {self.mode}")
         if len({each.name.casefold() for each in self.rubric}) < len(self.rubric):
             raise ValueError("rubric: two criteria have the same name")
-        for _, why in unfitting(self.preset("")):
+        for _, why in inapplicable_settings(self.preset("")):
             raise ValueError(why)
         if self.mode == "auto" and not self.agreement.short and self.agreement.long is None:
             raise ValueError("the mode auto compares answers: agreement.short or agreement.long must be on")

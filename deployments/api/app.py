@@ -137,7 +137,7 @@ class _Chat:
             member = orchestrator.catalogue.member_of(chat)
             if member is not None:
                 chat = await self._checked(chat, math.inf)
-                emit = reply.delta if chat.stream else None
+                emit = reply.on_delta if chat.stream else None
                 completion = await reply.of(orchestrator.ask(member, chat, emit))
                 return await reply.finish(completion, completion.usage)
             preset = orchestrator.catalogue.preset_of(chat)
@@ -172,7 +172,7 @@ class _Reply:
         self._started = False
         self.watches_candidates = "events" in self._include and "candidates" in self._include
 
-    def delta(self, delta: Delta) -> None:
+    def on_delta(self, delta: Delta) -> None:
         if self._chat.reasoning_field is None and not delta.text and not delta.tool_calls:
             return
         if not self._opened:
@@ -181,7 +181,7 @@ class _Reply:
         self._pending.append(self._envelope.delta(delta))
         self._wake.set()
 
-    def progress(self, event: Progress) -> None:
+    def on_progress(self, event: Progress) -> None:
         if "events" in self._include:
             self._pending.append(self._envelope.event(event_body(event, self._include)))
             self._wake.set()

@@ -11,7 +11,7 @@ from deployments.api.chat_request import ChatRequest
 from fusion.ballot import MAX_CANDIDATES
 from fusion.errors import InvalidRequest, UnknownModel
 from fusion.member import MemberProfile
-from fusion.presets import SETTINGS_OF_MODES, Criterion, Preset, unfitting
+from fusion.presets import SETTINGS_OF_MODES, Criterion, Preset, inapplicable_settings
 
 OPENROUTER_FUSION = "openrouter/fusion"
 """OpenRouter's own id for fusion; it stands for the default preset."""
@@ -93,7 +93,7 @@ class Catalogue:
             analysis=analysis,
             awaits_analysis="analysis" in options.include,
         )
-        for name, why in unfitting(preset):
+        for name, why in inapplicable_settings(preset):
             if getattr(options, name):
                 raise InvalidRequest(why, param=f"fusion.{name}")
         return preset

@@ -289,13 +289,13 @@ class TimedWatcher:
         self.watches_candidates = watcher.watches_candidates
         self.first_at: float | None = None
 
-    def delta(self, delta: Delta) -> None:
+    def on_delta(self, delta: Delta) -> None:
         if self.first_at is None:
             self.first_at = asyncio.get_running_loop().time()
-        self._watcher.delta(delta)
+        self._watcher.on_delta(delta)
 
-    def progress(self, event: Progress) -> None:
-        self._watcher.progress(event)
+    def on_progress(self, event: Progress) -> None:
+        self._watcher.on_progress(event)
 
 
 def _given(verdict: Verdict | None) -> Sequence[Verdict]:

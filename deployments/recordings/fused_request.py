@@ -35,7 +35,7 @@ class Account:
     """When its first panel was asked, on the event loop's clock."""
     _stages: dict[int, str] = field(default_factory=dict[int, str])
 
-    def told(self, event: Progress | JudgeEnded) -> None:
+    def on_event(self, event: Progress | JudgeEnded) -> None:
         if self.convened_at is None:
             self.convened_at = asyncio.get_running_loop().time()
         if isinstance(event, CandidateEnded):

@@ -1,24 +1,21 @@
-"""Asking a judge model where the candidates agree and differ, and reading what it says."""
+"""Asking a judge model where the candidates agree and differ, and reading its reply."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from fusion.ballot import Ballot
 from fusion.chat import JsonSchema, Request, Sampling
-from fusion.errors import MemberError
 from fusion.judging.prompts import analysis_messages
+from fusion.judging.succession import first_success
 from fusion.judging.verdict import closed, objects
 from fusion.presets import Task
-from fusion.results import Analysis, Contradiction, Point
-from fusion.steps import AskJudge, Outcome, Reply, Step, ask_judges
+from fusion.results import Analysis, Contradiction, Failure, Point
+from fusion.steps import AskJudge, Outcome, Run
 
-STAGE = "analysis"
-
-
-SHARE = 0.5
-"""The share of the time that is left which an analysis has at most."""
+TIME_SHARE = 0.5
+"""The part of the time that is left which an analysis may take."""
 
 
 _MAX_ITEMS = 3
@@ -30,34 +27,41 @@ _MAX_CHARS = 160
 _MAX_TOKENS = 1536
 
 
-def analysis_asks(task: Task, ballot: Ballot) -> tuple[AskJudge, ...]:
-    """The call to make beside the decision, if one is wanted there. It is waited for only where the client asked for
-    it."""
+def analysis_beside(task: Task, ballot: Ballot) -> tuple[AskJudge, ...]:
+    """The analysis to ask for beside the decision, empty unless the preset wants it there. The decision waits for it
+    only where the client asked for that."""
     preset = task.preset
     if preset.analysis != "beside":
         return ()
     request = analysis_request(task.request, ballot)
-    aside = not preset.awaits_analysis
-    return (AskJudge(preset.judges[0], request, SHARE, stage=STAGE, beside=aside, ballot=ballot),)
+    beside = not preset.awaits_analysis
+    return (AskJudge(preset.judges[0], request, TIME_SHARE, stage="analysis", beside=beside, ballot=ballot),)
 
 
-def analysed_before(task: Task, ballot: Ballot) -> Generator[Step, Reply, Analysis | None]:
-    """The analysis of a preset that wants it before the decision, by the first judge model that gives one; None when it
-    is not wanted then."""
+async def analyse_before_decision(run: Run, task: Task, ballot: Ballot) -> Analysis | None:
+    """Ask for the analysis of a preset that wants it before the decision, of one judge model after the other. None when
+    the preset does not want it then; where every judge model fails, the analysis holds the last one's error."""
     if task.preset.analysis != "before":
         return None
     request = analysis_request(task.request, ballot)
-    analysis = Analysis(None)
-    for judge, share in task.preset.judge_shares():
-        [outcome] = yield from ask_judges([AskJudge(judge, request, SHARE * share, stage=STAGE, ballot=ballot)])
-        analysis = read_analysis(outcome, ballot, judge)
+    failed = Analysis(None)
+
+    def asks_of(judge: str, share: float) -> list[AskJudge]:
+        return [AskJudge(judge, request, TIME_SHARE * share, stage="analysis", ballot=ballot)]
+
+    def read(judge: str, outcomes: Sequence[Outcome]) -> Analysis | Failure:
+        nonlocal failed
+        analysis = read_analysis(outcomes[0], ballot, judge)
         if analysis.error is None:
-            break
-    return analysis
+            return analysis
+        failed = analysis
+        return Failure(analysis.error, "no analysis can be read")
+
+    return (await first_success(run, task.preset.judges, asks_of, read)).value or failed
 
 
 def analysis_request(request: Request, ballot: Ballot) -> Request:
-    """Asks a judge model for the analysis of the ballot, at temperature 0 and held to its JSON schema."""
+    """Build the request for an analysis of the ballot, at temperature 0 and with its JSON schema."""
     return Request(
         messages=analysis_messages(request, ballot),
         sampling=Sampling(temperature=0.0, max_tokens=_MAX_TOKENS),
@@ -66,9 +70,9 @@ def analysis_request(request: Request, ballot: Ballot) -> Request:
 
 
 def read_analysis(outcome: Outcome, ballot: Ballot, judge: str) -> Analysis:
-    """The analysis in a judge model's words. What is not in its shape is left out; where nothing is, `error` says
+    """Read the analysis in a judge model's reply. Items of another shape are left out; where none is left, `error` says
     why."""
-    if isinstance(outcome, MemberError):
+    if isinstance(outcome, Failure):
         return Analysis(judge, error=outcome.code)
     judge = outcome.answered_by or judge
     members = dict(zip(ballot.labels, (candidate.member for candidate in ballot.candidates), strict=True))
@@ -85,15 +89,15 @@ def read_analysis(outcome: Outcome, ballot: Ballot, judge: str) -> Analysis:
     return Analysis(judge, error="cut_off" if outcome.finish_reason == "length" else "invalid_analysis")
 
 
-def noted(analysis: Analysis | None, ballot: Ballot) -> str | None:
-    """An analysis as the judge model that writes is shown it, members by their labels; None when there is none."""
+def analysis_notes(analysis: Analysis | None, ballot: Ballot) -> str | None:
+    """Format an analysis for the judge model that writes, with labels for members; None when there is none."""
     if analysis is None or analysis.error is not None:
         return None
     labels = dict(zip((candidate.member for candidate in ballot.candidates), ballot.labels, strict=True))
 
     def lines(title: str, points: Sequence[Point]) -> list[str]:
-        said = [f"- {point.text} ({', '.join(labels[member] for member in point.members)})" for point in points]
-        return [f"{title}:", *said] if said else []
+        items = [f"- {point.text} ({', '.join(labels[member] for member in point.members)})" for point in points]
+        return [f"{title}:", *items] if items else []
 
     return "\n".join(
         [
@@ -134,18 +138,18 @@ def _points(found: object, members: Mapping[str, str]) -> tuple[Point, ...]:
 def _point(found: object, members: Mapping[str, str]) -> Point | None:
     if not isinstance(found, dict):
         return Point(text, ()) if (text := _text(found)) else None
-    said = cast("dict[str, Any]", found)
-    named = [each for each in _list(said.get("answers")) if isinstance(each, str)]
-    labels = [each.strip().upper().removeprefix("ANSWER ") for each in named]
-    by = tuple(dict.fromkeys(members[label] for label in labels if label in members))
-    text = _text(said.get("text"))
-    return Point(text, by) if text else None
+    item = cast("dict[str, Any]", found)
+    names = [name for name in _list(item.get("answers")) if isinstance(name, str)]
+    labels = [name.strip().upper().removeprefix("ANSWER ") for name in names]
+    named = tuple(dict.fromkeys(members[label] for label in labels if label in members))
+    text = _text(item.get("text"))
+    return Point(text, named) if text else None
 
 
 def _contradictions(found: object, members: Mapping[str, str]) -> tuple[Contradiction, ...]:
-    given = [cast("dict[str, Any]", each) for each in _list(found) if isinstance(each, dict)]
-    read = [Contradiction(_text(each.get("topic")), _points(each.get("stances"), members)) for each in given]
-    return tuple(each for each in read if each.topic and each.stances)
+    items = [cast("dict[str, Any]", item) for item in _list(found) if isinstance(item, dict)]
+    read = [Contradiction(_text(item.get("topic")), _points(item.get("stances"), members)) for item in items]
+    return tuple(contradiction for contradiction in read if contradiction.topic and contradiction.stances)
 
 
 def _list(found: object) -> list[object]:
@@ -153,5 +157,5 @@ def _list(found: object) -> list[object]:
 
 
 def _text(found: object) -> str:
-    """A text without what cannot be written as UTF-8: JSON may hold halves of characters."""
+    """The text without lone surrogates, which JSON may hold and UTF-8 cannot encode."""
     return found.strip().encode("utf-8", "replace").decode() if isinstance(found, str) else ""

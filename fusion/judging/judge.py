@@ -2,107 +2,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from fusion.ballot import Ballot
-from fusion.errors import InvalidVerdict, MemberError
+from fusion.errors import InvalidVerdict
 from fusion.judging.kinship import kin
 from fusion.judging.prompts import read_verdict, verdict_request
-from fusion.judging.ranking import of_jury, of_orders, turned
-from fusion.member import MemberProfile
-from fusion.presets import Task, shares_of
-from fusion.results import Verdict
-from fusion.steps import AskJudge, Failures, Outcome, Reply, Step, ask_judges
+from fusion.judging.ranking import combine_jury, combine_orders, reversed_order
+from fusion.judging.succession import first_success
+from fusion.presets import Task
+from fusion.results import Failure, Stage, Verdict
+from fusion.steps import AskJudge, JudgeFailures, Outcome, Run
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A verdict, None when no judge model gave one; which of them failed; and what came of the calls
+    """A verdict, None when no judge model gave one; the judge models that failed; and the outcomes of the calls
     beside."""
 
     verdict: Verdict | None
-    failures: Failures
+    failures: JudgeFailures
     beside: tuple[Outcome, ...] = ()
 
 
-def judged(
+async def ask_verdict(
+    run: Run,
     task: Task,
     ballot: Ballot,
     trust: Sequence[str],
     judges: Sequence[str],
+    *,
     beside: Sequence[AskJudge] = (),
-    stage: str = "judge",
-) -> Generator[Step, Reply, Judgement]:
-    """A verdict on the ballot, in two opposite orders at once where the preset wants it and the deadline allows it. The
-    calls `beside` go out with the first ones."""
+    stage: Stage = "judge",
+    jury: bool = False,
+) -> Judgement:
+    """Ask for a verdict on the ballot, in two opposite orders at once where the preset wants it and the deadline allows
+    it; of all judge models as a `jury`, or of one after the other. The calls `beside` go out with the first ones."""
     preset = task.preset
-    in_order = preset.both_orders and "second_order" not in task.skips
-    ballots = (ballot, turned(ballot)) if in_order else (ballot,)
-    requests = [(each, verdict_request(task.request, each, preset.rubric)) for each in ballots]
-    if preset.jury and len(judges) > 1:
-        return (
-            yield from _by_jury(
-                task,
-                [AskJudge(judge, request, stage=stage, ballot=each) for judge in judges for each, request in requests],
-                ballots,
-                trust,
-                beside,
-            )
-        )
-    failures: list[tuple[str, str]] = []
-    aside: tuple[Outcome, ...] = ()
-    for judge, share in shares_of(judges):
-        asks = [AskJudge(judge, request, share, stage=stage, ballot=each) for each, request in requests]
-        outcomes = yield from ask_judges([*asks, *(() if failures else beside)])
-        aside = aside or outcomes[len(asks) :]
-        verdicts, code = _read(task, outcomes[: len(asks)], ballots, judge, trust)
-        if verdicts:
-            return Judgement(_with_kin(task, of_orders(verdicts, trust)), failures, aside)
-        failures.append((judge, code))
-    return Judgement(None, failures, aside)
+    both = preset.both_orders and "second_order" not in task.skips
+    ballots = (ballot, reversed_order(ballot)) if both else (ballot,)
+    requests = [(shown, verdict_request(task.request, shown, preset.rubric)) for shown in ballots]
 
+    def asks_of(judge: str, share: float = 1.0) -> list[AskJudge]:
+        return [AskJudge(judge, request, share, stage=stage, ballot=shown) for shown, request in requests]
 
-def _by_jury(
-    task: Task, asks: Sequence[AskJudge], ballots: Sequence[Ballot], trust: Sequence[str], beside: Sequence[AskJudge]
-) -> Generator[Step, Reply, Judgement]:
-    """The verdict of all judges that give one. Once most of their calls are answered the others have a straggler's
-    grace."""
-    grace = task.preset.policy.straggler_grace
-    outcomes = yield from ask_judges([*asks, *beside], jurors=len(asks), grace=grace)
+    def read(judge: str, outcomes: Sequence[Outcome]) -> list[Verdict] | Failure:
+        return _read(task, outcomes, ballots, judge, trust)
+
+    if not (jury and len(judges) > 1):
+        found = await first_success(run, judges, asks_of, read, beside)
+        verdict = _with_kin(task, combine_orders(found.value, trust)) if found.value else None
+        return Judgement(verdict, found.failures, found.beside)
+    asks = [ask for judge in judges for ask in asks_of(judge)]
+    grace = preset.policy.straggler_grace
+    outcomes = await run.ask_judges([*asks, *beside], jurors=len(asks), grace=grace)
     orders: list[list[Verdict]] = []
     abstained: dict[str, str] = {}
     for first in range(0, len(asks), len(ballots)):
         judge = asks[first].judge
-        verdicts, code = _read(task, outcomes[first : first + len(ballots)], ballots, judge, trust)
-        if verdicts:
-            orders.append([_with_kin(task, verdict) for verdict in verdicts])
+        verdicts = read(judge, outcomes[first : first + len(ballots)])
+        if isinstance(verdicts, Failure):
+            abstained[judge] = verdicts.code
         else:
-            abstained[judge] = code
-    verdict = of_jury(orders, abstained, trust) if orders else None
+            orders.append([_with_kin(task, verdict) for verdict in verdicts])
+    verdict = combine_jury(orders, abstained, trust) if orders else None
     return Judgement(verdict, tuple(abstained.items()), outcomes[len(asks) :])
 
 
 def _read(
     task: Task, outcomes: Sequence[Outcome], ballots: Sequence[Ballot], judge: str, trust: Sequence[str]
-) -> tuple[list[Verdict], str]:
-    """The verdicts in a judge model's replies; where there is none, the first one's error code."""
+) -> list[Verdict] | Failure:
+    """The verdicts in a judge model's replies; where there is none, the first failure."""
     verdicts: list[Verdict] = []
-    codes: list[str] = []
+    failures: list[Failure] = []
     for outcome, ballot in zip(outcomes, ballots, strict=True):
-        if isinstance(outcome, MemberError):
-            codes.append(outcome.code)
+        if isinstance(outcome, Failure):
+            failures.append(outcome)
             continue
         try:
-            read = read_verdict(outcome.text, ballot, outcome.answered_by or judge, trust, task.preset.rubric)
-            verdicts.append(read)
+            answered_by = outcome.answered_by or judge
+            verdicts.append(read_verdict(outcome.text, ballot, answered_by, trust, task.preset.rubric))
         except InvalidVerdict as error:
-            codes.append(error.code)
-    return verdicts, codes[0] if codes else ""
+            failures.append(error.as_failure())
+    return verdicts or failures[0]
 
 
 def _with_kin(task: Task, verdict: Verdict) -> Verdict:
-    profiles: Mapping[str, MemberProfile] = task.profiles
-    judge = profiles.get(verdict.judge)
-    members = [profiles[member] for member in verdict.order if member in profiles]
+    judge = task.profiles.get(verdict.judge)
+    members = [task.profiles[member] for member in verdict.order if member in task.profiles]
     return replace(verdict, kin=kin(judge, members)) if judge else verdict

@@ -9,15 +9,15 @@ from fusion.ballot import Ballot
 from fusion.results import Jury, Verdict
 
 CandidateScores = Mapping[str, float | None]
-"""Scores by candidate; None where this ballot abstains."""
+"""Scores by candidate, None where the ballot has no score for one."""
 
 
 def borda(ballots: Sequence[tuple[CandidateScores, float]]) -> dict[str, float]:
-    """The candidates' points over all ballots, each with its weight.
+    """Sum up each candidate's points over all ballots, which come with their weights (Borda's count).
 
-    A ballot gives a candidate one point for every candidate that it scores lower and half a point for every tie. Where
-    it has no score for one of two it does not know which is better, and each has half a point. Only the order of the
-    scores counts, so that a judge who scores high has no more to say than one who scores low.
+    A ballot gives a candidate one point for every candidate that it scores lower and half a point for every tie. A
+    candidate without a score ties with every other. Only the order of the scores counts, so a judge model that scores
+    high weighs no more than one that scores low.
     """
     candidates = dict.fromkeys(candidate for ballot, _ in ballots for candidate in ballot)
     return {
@@ -35,19 +35,19 @@ def _beats(one: float | None, other: float | None) -> float:
     return 1.0 if one > other else 0.0
 
 
-def of_orders(verdicts: Sequence[Verdict], trust: Sequence[str]) -> Verdict:
-    """One judge model's verdict, of one order or of two."""
-    return verdicts[0] if len(verdicts) == 1 else of_both_orders(verdicts[0], verdicts[1], trust)
+def combine_orders(verdicts: Sequence[Verdict], trust: Sequence[str]) -> Verdict:
+    """Combine one judge model's verdicts, of one order or of two opposite ones."""
+    return verdicts[0] if len(verdicts) == 1 else combine_both_orders(verdicts[0], verdicts[1], trust)
 
 
-def of_jury(orders: Sequence[Sequence[Verdict]], abstained: Mapping[str, str], trust: Sequence[str]) -> Verdict:
-    """One verdict of several judge models, each with its verdicts in one order or in two.
+def combine_jury(orders: Sequence[Sequence[Verdict]], abstained: Mapping[str, str], trust: Sequence[str]) -> Verdict:
+    """Combine the verdicts of several judge models, each of one order or of two, by their ranks (Borda's count).
 
-    Their ranks are combined by Borda's count, so that a judge who scores high has no more to say than one who scores
-    low. Every judge has one vote, shared between its orders: where they disagree on two candidates, these are tied for
-    it. Equal points go by the means of the scores, then by the order of trust.
+    Only ranks count, so a judge model that scores high weighs no more than one that scores low. Every judge model has
+    one vote, shared between its orders: two candidates on which its orders disagree are tied in it. The means of the
+    scores break ties between points, then the order of trust does.
     """
-    verdicts = tuple(of_orders(of_judge, trust) for of_judge in orders)
+    verdicts = tuple(combine_orders(of_judge, trust) for of_judge in orders)
     ballots = [(verdict.scores, 1 / len(of_judge)) for of_judge in orders for verdict in of_judge]
     points = borda(ballots)
     scores = {member: mean([verdict.scores.get(member) for verdict in verdicts]) for member in points}
@@ -74,16 +74,16 @@ def of_jury(orders: Sequence[Sequence[Verdict]], abstained: Mapping[str, str], t
     )
 
 
-def turned(ballot: Ballot) -> Ballot:
-    """The same candidates in the opposite order, so that each has another label and another place."""
+def reversed_order(ballot: Ballot) -> Ballot:
+    """Return the ballot in the opposite order, so that each candidate has another label and another place."""
     return replace(ballot, candidates=tuple(reversed(ballot.candidates)))
 
 
-def of_both_orders(first: Verdict, second: Verdict, trust: Sequence[str]) -> Verdict:
-    """One verdict of two that were given in opposite orders.
+def combine_both_orders(first: Verdict, second: Verdict, trust: Sequence[str]) -> Verdict:
+    """Combine two verdicts that one judge model gave in opposite orders.
 
     Judge models favour positions: GPT-4 kept its verdict under a swap in 65% of pairs (arXiv 2306.05685). So two orders
-    that disagree on the winner are a tie. The sums of the scores settle it, then the order of trust.
+    that disagree on the winner are a tie. The sums of the scores break it, then the order of trust does.
     """
     given = first.scores
     scores = {member: mean([score, second.scores.get(member)]) for member, score in given.items()}
@@ -101,12 +101,12 @@ def of_both_orders(first: Verdict, second: Verdict, trust: Sequence[str]) -> Ver
 
 
 def mean(scores: Sequence[float | None]) -> float | None:
-    """Of those that are there; None when none is."""
+    """The mean of the scores that are not None; None when all are."""
     known = [score for score in scores if score is not None]
     return sum(known) / len(known) if known else None
 
 
 def mean_by_criterion(given: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
-    """The same for each criterion."""
+    """The means by criterion; see `mean`."""
     names = dict.fromkeys(name for scores in given for name in scores)
     return {name: mean([scores.get(name) for scores in given]) for name in names}

@@ -10,29 +10,32 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fusion.member import MemberProfile
-from fusion.modes.best_of import pick, verdict_ahead
-from fusion.modes.merge import drafts_ahead, write
-from fusion.modes.panel import convene, settled_by_agreement, settled_or
+from fusion.modes.best_of import pick, verdict_prefill
+from fusion.modes.merge import merge_prefill, write
+from fusion.modes.panel import answer_if_agreed_else, convene, settled_by_agreement
 from fusion.presets import Task
-from fusion.steps import Opening, Plan
+from fusion.steps import Decision, Opening, Run
 
 SAMPLES = 2
+"""How many members are asked first."""
 
 
-def auto(task: Task) -> Plan:
+async def auto(run: Run, task: Task) -> Decision:
     """Ask two, convene the others if need be, then pick or write, as the preset says."""
     samples = cheapest(task.preset.panel, task.profiles)
     opening = Opening(samples, settled_by_agreement(task, quorum=SAMPLES))
-    best_of = task.preset.decision == "best-of"
-    task, candidates = yield from convene(task, verdict_ahead(task) if best_of else drafts_ahead(task), opening)
-    alone = {candidate.member for candidate in candidates} == set(samples)
-    decide = pick if best_of else write
-    return (yield from settled_or(decide, task, candidates, quorum=SAMPLES if alone else None))
+    picks = task.preset.decision == "best-of"
+    answers = await convene(run, task, verdict_prefill(task) if picks else merge_prefill(task), opening)
+    only_samples = {candidate.member for candidate in answers.candidates} == set(samples)
+    quorum = SAMPLES if only_samples else None
+    return await answer_if_agreed_else(pick if picks else write, run, task, answers, quorum)
 
 
 def cheapest(panel: Sequence[str], profiles: Mapping[str, MemberProfile]) -> tuple[str, ...]:
-    """The two members whose tokens cost least, one read for each one written; of equals the more trusted. What has no
-    price is taken to be dearer than what has one. In order of trust."""
+    """Return the two members with the lowest price of one token read and one written, in order of trust.
+
+    The more trusted member wins a tie, and a member without a price comes after those that have one.
+    """
 
     def price(member: str) -> float:
         known = profiles[member].price

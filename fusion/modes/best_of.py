@@ -2,63 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
-from fusion.ballot import blind
 from fusion.errors import NoValidAnswer
-from fusion.judging.analysis import analysed_before, analysis_asks, read_analysis
-from fusion.judging.judge import judged
+from fusion.judging.analysis import analyse_before_decision, analysis_beside, read_analysis
+from fusion.judging.judge import ask_verdict
 from fusion.judging.prompts import verdict_request
-from fusion.modes.outcomes import abstained, fallen_back, most_trusted, replaced, unjudged, unopposed
-from fusion.modes.panel import ahead, convene, settled_or
+from fusion.modes.outcomes import (
+    fall_back,
+    judge_replaced_reason,
+    judge_skipped,
+    jury_incomplete_reason,
+    single_candidate,
+)
+from fusion.modes.panel import Answers, answer_if_agreed_else, convene, prefill_plan
 from fusion.presets import Task
-from fusion.results import Assembly, Candidate
-from fusion.steps import Ahead, Decision, Plan
+from fusion.results import Assembly
+from fusion.steps import Decision, PrefillPlan, Run
 from fusion.structured.admission import admitted
 
 
-def best_of(task: Task) -> Plan:
+async def best_of(run: Run, task: Task) -> Decision:
     """Convene the panel, then pick."""
-    task, candidates = yield from convene(task, verdict_ahead(task))
-    return (yield from settled_or(pick, task, candidates))
+    answers = await convene(run, task, verdict_prefill(task))
+    return await answer_if_agreed_else(pick, run, task, answers)
 
 
-def verdict_ahead(task: Task) -> Ahead | None:
-    """What a judge model can read of the ballot before all candidates are in."""
-    return ahead(task, lambda ballot: verdict_request(task.request, ballot, task.preset.rubric))
+def verdict_prefill(task: Task) -> PrefillPlan | None:
+    """Plan what a judge model can read of the ballot before all candidates are in."""
+    return prefill_plan(task, lambda ballot: verdict_request(task.request, ballot, task.preset.rubric))
 
 
-def pick(task: Task, candidates: Sequence[Candidate]) -> Plan:
-    """The best of the candidates by a judge model's verdict. Judges that fail give way to the next in line, and the
-    last of them to the most trusted candidate. One that does not follow the request's schema is not in the running.
+async def pick(run: Run, task: Task, answers: Answers) -> Decision:
+    """Pick the best of the candidates that follow the request's schema by a judge model's verdict. A judge model that
+    fails is replaced by the next in line, the last of them by the most trusted candidate.
 
     Raises:
-        NoValidAnswer: none follows it.
+        NoValidAnswer: no candidate follows the schema.
     """
-    candidates, left_out = admitted(task.request, candidates)
-    if not candidates:
+    valid, left_out = admitted(task.request, answers.candidates)
+    if not valid:
         raise NoValidAnswer("no candidate follows the schema that was asked for")
-    decision = yield from _picked(task, candidates)
+    decision = await _pick_valid(run, task, answers.of(valid))
     return replace(decision, assembly=Assembly(left_out)) if left_out else decision
 
 
-def _picked(task: Task, candidates: Sequence[Candidate]) -> Plan:
+async def _pick_valid(run: Run, task: Task, answers: Answers) -> Decision:
+    preset, candidates = task.preset, answers.candidates
     if len(candidates) == 1:
-        return unopposed(task, candidates[0])
+        return single_candidate(task, candidates[0])
     if "judge" in task.skips:
-        return unjudged(task, candidates)
-    ballot = blind(candidates, task.request, task.seed, task.shown)
-    analysis = yield from analysed_before(task, ballot)
-    judgement = yield from judged(task, ballot, task.preset.panel, task.preset.judges, analysis_asks(task, ballot))
+        return judge_skipped(task, candidates)
+    ballot = answers.ballot(task)
+    analysis = await analyse_before_decision(run, task, ballot)
+    judgement = await ask_verdict(
+        run, task, ballot, preset.panel, preset.judges, beside=analysis_beside(task, ballot), jury=preset.jury
+    )
     for outcome in judgement.beside:
-        analysis = read_analysis(outcome, ballot, task.preset.judges[0])
+        analysis = read_analysis(outcome, ballot, preset.judges[0])
     verdict, failures = judgement.verdict, judgement.failures
     if verdict is None:
-        return replace(fallen_back(most_trusted(candidates, task.profiles), failures), analysis=analysis)
+        return fall_back(task, candidates, failures, analysis)
     winner = next(candidate for candidate in candidates if candidate.member == verdict.winner)
     assert winner.completion is not None
-    degraded = abstained(failures) if verdict.jury else replaced(failures)
     return Decision(
-        winner.completion, verdict.judge, verdict, degraded, suspicious=ballot.suspicious, analysis=analysis
+        completion=winner.completion,
+        judge=verdict.judge,
+        verdict=verdict,
+        degraded=jury_incomplete_reason(failures) if verdict.jury else judge_replaced_reason(failures),
+        analysis=analysis,
     )

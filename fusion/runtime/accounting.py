@@ -1,4 +1,4 @@
-"""What a fused request used and cost, stage by stage, and what an early exit saved."""
+"""Adds up what a fused request used and cost, stage by stage, and estimates what an early end saved."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from fusion.chat import Usage
 from fusion.limits.call_stats import Experience
 from fusion.presets import Preset
-from fusion.results import Saved, Spent
+from fusion.results import Saved, Spent, Stage
 from fusion.runtime.round import Round
 from fusion.steps import JUDGE_STAGES
 
@@ -17,10 +17,10 @@ from fusion.steps import JUDGE_STAGES
 class Ledger:
     """Adds up calls by the stage of the request that made them, in the order in which the stages began."""
 
-    _stages: dict[str, Spent] = field(default_factory=dict[str, Spent], init=False)
+    _stages: dict[Stage, Spent] = field(default_factory=dict[Stage, Spent], init=False)
 
-    def charge(self, stage: str, usage: Usage | None, cost_usd: float | None) -> None:
-        """One call that was answered or paid for. What it used or cost is None where nobody said."""
+    def charge(self, stage: Stage, usage: Usage | None, cost_usd: float | None) -> None:
+        """Add one call. `usage` and `cost_usd` are None if the backend did not report them."""
         spent = self._stages.get(stage, Spent(stage, 0, Usage(), 0.0))
         self._stages[stage] = replace(
             spent,
@@ -31,16 +31,17 @@ class Ledger:
 
     @property
     def stages(self) -> tuple[Spent, ...]:
+        """What each stage used and cost, in the order in which they began."""
         return tuple(self._stages.values())
 
     @property
     def usage(self) -> Usage:
-        """Of all stages, as far as the backends said."""
+        """The sum over all stages of what the backends reported."""
         return sum((spent.usage for spent in self.stages), Usage())
 
     @property
     def cost_usd(self) -> float | None:
-        """Of all stages, None as soon as one call's is unknown."""
+        """The cost of all stages, None as soon as one call's cost is unknown."""
         costs_usd = [spent.cost_usd for spent in self.stages]
         known_usd = [cost for cost in costs_usd if cost is not None]
         return sum(known_usd) if len(known_usd) == len(costs_usd) else None
@@ -49,15 +50,16 @@ class Ledger:
 def saved(
     preset: Preset, rounds: Sequence[Round], judge_calls: int, experience: Experience, now: float
 ) -> Saved | None:
-    """What was saved because candidates agreed or because waiting did not pay; None when nothing was."""
-    settled = any(played.settled for played in rounds) and judge_calls == 0
-    grace_s = sum(played.grace_saved_s for played in rounds)
+    """Estimate what was saved because candidates agreed or because no straggler was worth waiting for; None when
+    nothing was."""
+    settled = any(panel.settled for panel in rounds) and judge_calls == 0
+    grace_s = sum(panel.grace_saved_s for panel in rounds)
     unasked = rounds[0].unasked if settled else ()
     cut_short = tuple(
         candidate.member
-        for played in rounds
-        if played.settled or played.grace_saved_s
-        for candidate in played.outcomes
+        for panel in rounds
+        if panel.settled or panel.grace_saved_s
+        for candidate in panel.outcomes
         if candidate.status == "cancelled"
     )
     if not settled and not cut_short:

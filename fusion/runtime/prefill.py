@@ -1,8 +1,8 @@
-"""Showing a judge model the first candidates while the last are still being written.
+"""Prefilling a judge model: it reads the first candidates while the last are still being written.
 
-Where the judge model's engine keeps what it has read (prefix caching), a prompt that begins as an earlier one did is
-read from there on only. So the prompt is sent ahead with the candidates that are in and one token asked for, again with
-each that comes, and the judge finds all of it read but the last candidate.
+An engine with prefix caching computes only that part of a prompt which differs from an earlier one. So the prompt is
+sent with the candidates that are in and one token to write, again with each that comes, and when the judge model is
+asked all but the last candidate is cached.
 """
 
 from __future__ import annotations
@@ -16,55 +16,53 @@ from fusion.chat import Call, Request, Sampling, TextPart
 from fusion.member import Member
 from fusion.results import Candidate
 from fusion.runtime.member_calls import Calls
-from fusion.steps import Ahead
-
-STAGE = "prefill"
+from fusion.steps import PrefillPlan
 
 
 @dataclass(slots=True)
 class Prefill:
-    """What one round sends ahead. `shown` are the members whose candidates were, in the order in which the judge model
-    will see them: those that came at the same time in an order drawn from the seed, later ones after them."""
+    """Prefills the judge model of one round. `prefilled` are the members whose candidates it was sent, in the order of
+    its ballot: those that came at once in an order drawn from the seed, later ones after them."""
 
-    ahead: Ahead
+    plan: PrefillPlan
     member: Member
     calls: Calls
     seed: int
     deadline_at: float
-    shown: list[str] = field(default_factory=list[str])
+    prefilled: list[str] = field(default_factory=list[str])
     _running: asyncio.Task[None] | None = None
 
     def send(self, answered: Sequence[Candidate]) -> None:
-        """Send what has come in since the last time, after what was sent before. What of that is still being read is
-        read by the new call."""
-        new = sorted(candidate.member for candidate in answered if candidate.member not in self.shown)
+        """Send the candidates that came in since the last call, after those that were sent before. A call that is still
+        running is cancelled: the new prompt begins with its prompt."""
+        new = sorted(candidate.member for candidate in answered if candidate.member not in self.prefilled)
         if not new:
             return
         random.Random(self.seed).shuffle(new)
-        self.shown += new
+        self.prefilled += new
         by_member = {candidate.member: candidate for candidate in answered}
-        asked = self.ahead.request_of([by_member[member] for member in self.shown], self.shown)
+        asked = self.plan.request_of([by_member[member] for member in self.prefilled], self.prefilled)
         if asked is None:
             return
         request = prefix_of(*asked)
         self.stop()
         left_s = self.deadline_at - asyncio.get_running_loop().time()
-        self._running = asyncio.create_task(self._ask(Call(self.ahead.judge, request, left_s, purpose="prefill")))
+        self._running = asyncio.create_task(self._ask(Call(self.plan.judge, request, left_s, purpose="prefill")))
 
     def stop(self) -> None:
-        """The judge model itself is asked now, or nobody is. What was read stays read."""
+        """Cancel the call that is running. What the engine has computed stays in its cache."""
         if self._running is not None:
             self.calls.stop(self._running)
 
     async def _ask(self, call: Call) -> None:
         outcome = await self.calls.ask(call, None, self.member)
         if outcome.usage is not None:
-            self.calls.ledger.charge(STAGE, outcome.usage, self.calls.cost_usd(call.member, outcome))
+            self.calls.ledger.charge("prefill", outcome.usage, self.calls.cost_usd(call.member, outcome))
 
 
 def prefix_of(request: Request, last_line: str) -> Request:
-    """The request up to and with the line that closes its last answer, which carries the fence and so is nowhere else;
-    with one token to write and no form to keep to."""
+    """Cut the request after the line that closes its last answer; that line carries the fence, so it occurs once. The
+    result has one token to write and no answer format."""
     last = request.messages[-1]
     content = last.content
     if isinstance(content, tuple) and isinstance(content[0], TextPart):

@@ -1,7 +1,7 @@
-"""One round of a panel, as a state machine without I/O and without a clock of its own.
+"""One round of a panel, as a state machine without I/O and without a clock.
 
-Events are what happened, in the past tense, each with the time it happened at; commands are what to do next. Times
-are seconds on any one monotonic clock.
+Events are what happened, in the past tense, each with its time; commands are what to do next. Times are seconds on one
+monotonic clock.
 
     start() ──► Ask(member)…, WakeAt(time)
     Answered / Failed / Ticked / Abandoned ──► Ask(member)…, Cancel(member)…, WakeAt(time), Close
@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from fusion.chat import Completion
 from fusion.results import Candidate, Failure
-from fusion.steps import Settled
+from fusion.steps import Opening, Settled
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A member's call ended without one."""
+    """A member's call ended without a completion."""
 
     member: str
     failure: Failure
@@ -37,14 +38,14 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Ticked:
-    """Time went by."""
+    """The time that was set with `WakeAt` came, or calls ended and this is the time after them."""
 
     at: float
 
 
 @dataclass(frozen=True, slots=True)
 class Abandoned:
-    """Nobody waits for this round any more."""
+    """The round's result is not needed any more."""
 
     at: float
 
@@ -75,48 +76,46 @@ class WakeAt:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """The round is over: every member that was asked has its outcome."""
+    """End the round: every member that was asked has its outcome."""
 
 
 Command = Ask | Cancel | WakeAt | Close
 
 
-Pays = Callable[[str, float, float], float | None]
-"""How much longer, in seconds, it pays to wait for a member that has run for so many seconds when its answer is worth
-so many seconds of waiting. None when too little is known of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """Some members that are asked first. The others are asked when these differ or one of them fails; when one has
-    answered and the grace for the rest is over; and at `until_at` in any case."""
-
-    members: tuple[str, ...]
-    settled: Settled
-    until_at: float
+WorthwhileWait = Callable[[str, float, float], float | None]
+"""The optimal additional wait for a member in seconds, given that its call has run for the seconds of the second
+argument and that its answer is worth the seconds of the third. None when too little is known of the member."""
 
 
 @dataclass(frozen=True, slots=True)
 class RoundPolicy:
     """When a round ends.
 
-    It closes when every member has ended; when the quorum is in and `settled` says that it is enough; when the quorum
-    is in and the stragglers' grace is over; when too few members are left to reach the quorum; and at `deadline_at` in
-    any case. The grace is at most `straggler_grace` times what the quorum took, and never goes past `patience_at`, so
-    that time is left for the judge. With `pays` it ends as soon as it pays to wait for none of the stragglers any more;
-    then an answer is worth the whole grace.
+    It closes when every member's call has ended; when the quorum is in and `settled` holds; when the quorum is in and
+    the stragglers' grace is over; when too few members are left to reach the quorum; and at `deadline_at` in any case.
 
-    With an `opening` it closes too when that is settled. If it is not, then the opening's answers count, but the quorum
-    is not in before one of the other members has answered, and the time it took counts from their being asked.
+    With an `opening` it closes also when that is settled. The other members are asked when the opening's members differ
+    or one of them fails; when one has answered and the grace for the rest is over; and at `widen_at` in any case. Then
+    the opening's answers count, but the quorum is not in before one of the other members has answered, and the time it
+    took counts from when those were asked.
     """
 
     quorum: int
+    """How many answers are enough to go on."""
     straggler_grace: float
+    """How long stragglers are waited for, at most, as a multiple of the time that the quorum took."""
     patience_at: float
+    """When the grace ends at the latest, so that time is left for the judge."""
     deadline_at: float
+    """When the round ends in any case."""
     settled: Settled | None = None
-    pays: Pays | None = None
+    """Ends the round early, once the quorum is in."""
+    worthwhile_wait: WorthwhileWait | None = None
+    """Ends the grace as soon as no straggler is worth waiting for; an answer is worth the whole grace."""
     opening: Opening | None = None
+    """Members that are asked before the others."""
+    widen_at: float = inf
+    """When the others are asked at the latest."""
 
 
 @dataclass(slots=True)
@@ -130,22 +129,22 @@ class Round:
     closed: bool = field(default=False, init=False)
     timed_out: bool = field(default=False, init=False)
     settled: bool = field(default=False, init=False)
-    """Those who answered said enough."""
+    """Whether the answers that are in were enough to end the round early."""
     grace_saved_s: float = field(default=0.0, init=False)
-    """How much of the grace was not waited for, because it did not pay."""
+    """The part of the grace that was not waited for because no straggler was worth it, in seconds."""
     _asked_at: dict[str, float] = field(default_factory=dict[str, float], init=False)
     _outcomes: dict[str, Candidate] = field(default_factory=dict[str, Candidate], init=False)
     _answers: int = field(default=0, init=False)
     _quorum: int = field(default=0, init=False)
     _began_at: float = field(default=0.0, init=False)
-    _opening_until: float | None = field(default=None, init=False)
+    _widen_at: float | None = field(default=None, init=False)
     _close_at: float = field(default=0.0, init=False)
     _wakes_at: float = field(default=0.0, init=False)
     _grace_ends_at: float = field(default=0.0, init=False)
-    _pays_until: dict[str, float] = field(default_factory=dict[str, float], init=False)
+    _worthwhile_until: dict[str, float] = field(default_factory=dict[str, float], init=False)
 
     def start(self) -> list[Command]:
-        """The opening commands. Nobody is asked when the deadline has passed already."""
+        """Return the first commands. No member is asked when the deadline has passed already."""
         policy, opening = self.policy, self.policy.opening
         self._close_at = policy.deadline_at
         self._began_at = self.started_at
@@ -156,7 +155,7 @@ class Round:
             return [Close()]
         if opening is None or set(opening.members) >= set(self.members):
             return [*self._ask(self.members, self.started_at), self._wake()]
-        self._opening_until = opening.until_at
+        self._widen_at = policy.widen_at
         first = tuple(member for member in self.members if member in opening.members)
         return [*self._ask(first, self.started_at), self._wake()]
 
@@ -166,8 +165,8 @@ class Round:
 
     @property
     def in_grace(self) -> bool:
-        """The quorum is in, and only stragglers are waited for."""
-        return bool(self._pays_until) and not self.closed
+        """Whether the quorum is in and the round waits for stragglers."""
+        return bool(self._worthwhile_until) and not self.closed
 
     @property
     def outcomes(self) -> tuple[Candidate, ...]:
@@ -180,7 +179,8 @@ class Round:
         return tuple(member for member in self.members if member not in self._asked_at)
 
     def handle(self, event: Event) -> list[Command]:
-        """What follows from an event. Nothing does once the round is closed, or for a member that has ended."""
+        """Return the commands that follow from an event: none once the round is closed, or for a member whose outcome
+        is known."""
         if self.closed:
             return []
         if isinstance(event, Abandoned):
@@ -201,7 +201,7 @@ class Round:
             ended = Candidate(event.member, "answered", took_ms, self.number, completion=event.completion)
             self._answers += 1
         self._outcomes[event.member] = ended
-        if self._opening_until is not None:
+        if self._widen_at is not None:
             return self._end_in_opening(event)
         running = self._running
         if not running or self._answers + len(running) < self.policy.quorum:
@@ -213,44 +213,44 @@ class Round:
             if self._answers == self._quorum:
                 self._begin_grace(event.at)
                 self._wakes_at = 0.0
-        return self._grace_goes_on(event.at) if self._pays_until else []
+        return self._grace_goes_on(event.at) if self._worthwhile_until else []
 
     def _end_in_opening(self, event: Answered | Failed) -> list[Command]:
         opening, running = self.policy.opening, self._running
         assert opening is not None
-        assert self._opening_until is not None
+        assert self._widen_at is not None
         if isinstance(event, Answered) and opening.settled(self._answered, len(running)):
             self.settled = True
             return self._close(event.at)
         if isinstance(event, Failed) or not running:
             return self._widen(event.at)
         grace_ends_at = event.at + self.policy.straggler_grace * (event.at - self._began_at)
-        self._opening_until = min(self._opening_until, grace_ends_at)
+        self._widen_at = min(self._widen_at, grace_ends_at)
         return self._widen(event.at) if self._opening_is_over(event.at) else [self._wake()]
 
     def _opening_is_over(self, at: float) -> bool:
-        return self._opening_until is not None and at >= self._opening_until
+        return self._widen_at is not None and at >= self._widen_at
 
     def _widen(self, at: float) -> list[Command]:
-        """Ask the rest of the panel. Of the opening nothing is cancelled."""
-        self._opening_until = None
+        """Ask the rest of the panel. The opening's calls go on."""
+        self._widen_at = None
         self._began_at = at
         self._quorum = max(self.policy.quorum, self._answers + 1)
         return [*self._ask(self.unasked, at), self._wake()]
 
     def _begin_grace(self, at: float) -> None:
-        """The quorum is in: how long each of the others is waited for."""
+        """Set how long each straggler is waited for, now that the quorum is in."""
         grace_s = self.policy.straggler_grace * (at - self._began_at)
         self._grace_ends_at = min(self._close_at, at + grace_s, self.policy.patience_at)
-        self._pays_until = dict.fromkeys(self._running, self._grace_ends_at)
-        if self.policy.pays is not None:
-            for member in self._pays_until:
-                more_s = self.policy.pays(member, at - self._asked_at[member], grace_s)
+        self._worthwhile_until = dict.fromkeys(self._running, self._grace_ends_at)
+        if self.policy.worthwhile_wait is not None:
+            for member in self._worthwhile_until:
+                more_s = self.policy.worthwhile_wait(member, at - self._asked_at[member], grace_s)
                 if more_s is not None:
-                    self._pays_until[member] = min(self._grace_ends_at, at + more_s)
+                    self._worthwhile_until[member] = min(self._grace_ends_at, at + more_s)
 
     def _grace_goes_on(self, at: float) -> list[Command]:
-        before, self._close_at = self._wakes_at, max(self._pays_until[member] for member in self._running)
+        before, self._close_at = self._wakes_at, max(self._worthwhile_until[member] for member in self._running)
         if at >= self._close_at:
             return self._close(at)
         return [self._wake()] if self._close_at != before else []
@@ -260,7 +260,7 @@ class Round:
         return [Ask(member) for member in members]
 
     def _wake(self) -> WakeAt:
-        self._wakes_at = min(self._close_at, self._opening_until or self._close_at)
+        self._wakes_at = min(self._close_at, self._widen_at or self._close_at)
         return WakeAt(self._wakes_at)
 
     @property
@@ -275,7 +275,7 @@ class Round:
         self.closed = True
         self.timed_out = at >= self.policy.deadline_at
         losers = [member for member in self.members if member in self._running]
-        if losers and self._pays_until:
+        if losers and self._worthwhile_until:
             self.grace_saved_s = max(0.0, self._grace_ends_at - max(at, self._close_at))
         for member in losers:
             took_ms = (at - self._asked_at[member]) * 1e3

@@ -1,5 +1,8 @@
-"""Carries out a plan. With the calls that it makes it is all in `fusion` that starts tasks and looks at the clock, the
-event loop's."""
+"""Answers one request: checks and plans it, runs its mode, and reports the result.
+
+Together with `judge_calls`, `member_calls` and `prefill` the only module of `fusion` that starts tasks or reads the
+event loop's clock.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from fusion.ballot import Ballot
+from fusion.ballot import Ballot, answer_text
 from fusion.chat import Call, Completion, Delta, Request, ToolCallDelta
-from fusion.errors import JudgeInterrupted, MemberError
 from fusion.limits.budget import Budget, within_budget
 from fusion.limits.call_stats import Experience
 from fusion.limits.context import askable, counted
 from fusion.limits.deadline import skips_for
 from fusion.member import Emit
 from fusion.modes import MODES
-from fusion.modes.outcomes import told_of_broken_terms
+from fusion.modes.outcomes import flag_tool_rule_violations
 from fusion.presets import SKIPS, Pool, Task
 from fusion.progress import (
     CandidateEnded,
@@ -26,9 +28,9 @@ from fusion.progress import (
     PanelConvened,
     Progress,
     Watcher,
-    tell,
+    notify,
 )
-from fusion.results import Budgeted, Candidate, Fit, Fused, Timings
+from fusion.results import Budgeted, Candidate, Fit, Fused, Stage, Suspicion, Timings
 from fusion.runtime.accounting import saved
 from fusion.runtime.judge_calls import JudgeCalls
 from fusion.runtime.member_calls import Calls, event_of, outcome_event
@@ -40,20 +42,20 @@ from fusion.runtime.round import (
     Close,
     Command,
     Event,
-    Opening,
     Round,
     RoundPolicy,
     Ticked,
     WakeAt,
 )
-from fusion.steps import Ahead, AskJudges, Convene, Decision, Reply, RoundResult, Step, panel_stage
+from fusion.steps import AskJudge, Convene, Decision, Outcome, PrefillPlan, RoundResult, panel_stage
+from fusion.text.sanitize import suspicions
 
 JUDGE_RESERVE = 0.25
-"""The share of the time left at a round's start that stragglers cannot use up: it is kept for what comes after."""
+"""The part of the time left at a round's start that is kept from stragglers for the judge."""
 
 
 OPENING_SHARE = 0.25
-"""The share of the time left that the members of an opening have for themselves."""
+"""The part of the time left after which the whole panel is asked, whatever the members of an opening answered."""
 
 
 async def fuse(
@@ -70,32 +72,35 @@ async def fuse(
     Args:
         task: what is asked, of whom, and under which policy.
         pool: every member that the task names.
-        watcher: told of progress and of the answer's deltas as they come.
+        watcher: receives progress and the answer's deltas as they come.
         started_at: the event loop's time at which the request arrived; the deadline counts from it.
-        observers: told of progress and of every judge model's outcome.
-        experience: what earlier requests took, which tells how long to wait and what there is time for; it learns from
-            this one.
+        observers: receive progress and every judge model's outcome.
+        experience: statistics of earlier requests' calls, from which waits and the plan follow; this request's calls
+        are added.
 
     Raises:
-        MemberRejected: too few of the panel can take the request; nothing was asked.
-        PriceUnknown, BudgetTooSmall: the task's budget cannot be kept, or does not pay for a quorum; nothing was asked.
+        MemberRejected: too few of the panel can take the request; no call was made.
+        PriceUnknown, BudgetTooSmall: the task's budget cannot be kept, or does not pay for a quorum; no call
+            was made.
         NoQuorum: too few members answered.
-        JudgeInterrupted: the judge model failed when part of its answer had been handed to the watcher.
+        JudgeInterrupted: the judge model failed when the watcher had part of its answer.
     """
     experience = experience or Experience()
     started_at = _now() if started_at is None else started_at
     deadline_at = started_at + task.preset.policy.deadline_s
-    task = askable(task, await counted(task, pool, deadline_at - _now()))
-    task, budgeted = within_budget(task)
+    capable = askable(task, await counted(task, pool, deadline_at - _now()))
+    affordable, budgeted = within_budget(capable)
     budget = None if budgeted is None else Budget(budgeted.max_cost_usd, task.profiles)
-    skips = task.skips | skips_for(task.preset, deadline_at - _now(), experience, _now())
-    task, calls = replace(task, skips=skips), Calls(pool, experience, budget)
-    judges = JudgeCalls(task, calls, watcher, observers, deadline_at)
-    return await _Run(task, calls, judges, budgeted, watcher, observers, started_at, deadline_at).run()
+    skips = task.skips | skips_for(affordable.preset, deadline_at - _now(), experience, _now())
+    planned, calls = replace(affordable, skips=skips), Calls(pool, experience, budget)
+    judges = JudgeCalls(planned, calls, watcher, observers, deadline_at)
+    return await _RequestRun(planned, calls, judges, budgeted, watcher, observers, started_at, deadline_at).fuse()
 
 
 @dataclass(slots=True)
-class _Run:
+class _RequestRun:
+    """The `Run` of one request: what it keeps is what its result reports."""
+
     task: Task
     calls: Calls
     judges: JudgeCalls
@@ -107,105 +112,95 @@ class _Run:
     candidates: list[Candidate] = field(default_factory=list[Candidate])
     panel_s: float = 0.0
     rounds: list[Round] = field(default_factory=list[Round])
+    judged: dict[str, Candidate] = field(default_factory=dict[str, Candidate])
+    """The candidates that judge models were shown last, by member."""
 
-    async def run(self) -> Fused:
+    async def fuse(self) -> Fused:
         for candidate in self.task.left_out:
-            self._tell(CandidateEnded(candidate))
-        plan = told_of_broken_terms(self.task, MODES[self.task.preset.mode](self.task))
+            self._notify(CandidateEnded(candidate))
         try:
-            step = next(plan)
-            while True:
-                try:
-                    reply = await self._carry_out(step)
-                except (MemberError, JudgeInterrupted) as error:
-                    step = plan.throw(error)
-                else:
-                    step = plan.send(reply)
-        except StopIteration as finished:
-            decision: Decision = finished.value
+            decision = await MODES[self.task.preset.mode](self, self.task)
+            decision = flag_tool_rule_violations(decision, self.task.request)
             if self.watcher and not self.judges.written:
-                self.watcher.delta(_whole(decision.completion))
+                self.watcher.on_delta(_as_delta(decision.completion))
         finally:
-            plan.close()
             await self.calls.await_losers()
         return self._result(decision)
 
-    async def _carry_out(self, step: Step) -> Reply:
-        if isinstance(step, Convene):
-            return await self._convene(step)
-        if isinstance(step, AskJudges):
-            return await self.judges.ask(step)
-        [outcome] = await self.judges.ask(AskJudges((step,)))
-        if isinstance(outcome, MemberError):
-            raise outcome
-        return outcome
+    async def ask_judges(self, asks: Sequence[AskJudge], *, jurors: int = 0, grace: float = 0.0) -> tuple[Outcome, ...]:
+        for ask in asks:
+            if ask.ballot is not None:
+                self.judged |= {candidate.member: candidate for candidate in ask.ballot.candidates}
+        return await self.judges.ask(asks, jurors, grace)
 
-    async def _convene(self, step: Convene) -> RoundResult:
+    async def convene(self, convene: Convene) -> RoundResult:
         began_at = _now()
         reserve = 0.0 if "judge" in self.task.skips else JUDGE_RESERVE
         patience_at = began_at + (self.deadline_at - began_at) * (1 - reserve)
         policy = self.task.preset.policy
-        stage = panel_stage(step.round)
+        stage = panel_stage(convene.round)
         panel = Round(
-            members=tuple(step.requests),
+            members=tuple(convene.requests),
             policy=RoundPolicy(
                 quorum=self.task.preset.quorum,
                 straggler_grace=policy.straggler_grace,
                 patience_at=patience_at,
-                deadline_at=patience_at if step.optional else self.deadline_at,
-                settled=step.settled,
-                pays=partial(self._pays_for_s, stage) if policy.adaptive_grace else None,
-                opening=step.opening and Opening(step.opening.members, step.opening.settled, self._widen_at(began_at)),
+                deadline_at=patience_at if convene.optional else self.deadline_at,
+                settled=convene.settled,
+                worthwhile_wait=partial(self._worthwhile_wait_s, stage) if policy.adaptive_grace else None,
+                opening=convene.opening,
+                widen_at=began_at + (self.deadline_at - began_at) * OPENING_SHARE,
             ),
             started_at=began_at,
-            number=step.round,
+            number=convene.round,
         )
         running: dict[str, asyncio.Task[Event]] = {}
-        prefill = self._prefill(step.ahead)
+        prefill = self._prefill(convene.prefill)
         try:
-            await self._play(panel, step, running, prefill)
+            await self._play(panel, convene, running, prefill)
         finally:
             if prefill:
                 prefill.stop()
-            self._carry_out_cancels(panel.handle(Abandoned(_now())), running)
+            self._cancel(panel.handle(Abandoned(_now())), running)
             self.panel_s += _now() - began_at
         candidates = tuple(self.calls.priced(candidate) for candidate in panel.outcomes)
         for candidate in candidates:
             self.calls.charge(candidate, stage)
         self.candidates += candidates
         self.rounds.append(panel)
-        shown = tuple(prefill.shown) if prefill else ()
-        return RoundResult(candidates, panel.has_quorum, panel.timed_out, shown)
+        prefilled = tuple(prefill.prefilled) if prefill else ()
+        return RoundResult(candidates, panel.has_quorum, panel.timed_out, prefilled)
 
-    def _prefill(self, ahead: Ahead | None) -> Prefill | None:
-        member = None if ahead is None else self.calls.pool.prefilling.get(ahead.judge)
-        if ahead is None or member is None or self.calls.budget is not None:
+    def _prefill(self, plan: PrefillPlan | None) -> Prefill | None:
+        member = None if plan is None else self.calls.pool.prefilling.get(plan.judge)
+        if plan is None or member is None or self.calls.budget is not None:
             return None
-        return Prefill(ahead, member, self.calls, self.task.seed, self.deadline_at)
+        return Prefill(plan, member, self.calls, self.task.seed, self.deadline_at)
 
     async def _play(
-        self, panel: Round, step: Convene, running: dict[str, asyncio.Task[Event]], prefill: Prefill | None
+        self, panel: Round, convene: Convene, running: dict[str, asyncio.Task[Event]], prefill: Prefill | None
     ) -> None:
-        """Feed the round its events until it closes; `running` holds the calls that are under way."""
+        """Feed the round its events, and carry out its commands, until it closes; `running` holds the calls under
+        way."""
         wake_at = self.deadline_at
         commands = panel.start()
         ended: set[str] = set()
         while True:
             if asked := tuple(command.member for command in commands if isinstance(command, Ask)):
-                self._tell(PanelConvened(asked, step.round))
+                self._notify(PanelConvened(asked, convene.round))
             for command in commands:
                 if isinstance(command, Ask):
-                    call = self._call_to(command.member, step.requests[command.member])
-                    asking = self._candidate(call, step.round, running, step.ballots.get(command.member))
+                    call = self._call_to(command.member, convene.requests[command.member])
+                    asking = self._candidate(call, convene.round, running, convene.ballots.get(command.member))
                     running[command.member] = asyncio.create_task(asking)
                 elif isinstance(command, WakeAt):
                     wake_at = command.at
-            self._carry_out_cancels(commands, running)
+            self._cancel(commands, running)
             if self.watcher or self.observers:
                 for candidate in panel.outcomes:
                     if candidate.member not in ended:
                         ended.add(candidate.member)
-                        self._tell(CandidateEnded(self.calls.priced(candidate)))
+                        self._notify(CandidateEnded(self.calls.priced(candidate)))
             if panel.closed:
                 return
             if prefill and panel.in_grace:
@@ -217,7 +212,7 @@ class _Run:
             events = sorted((event_of(member, running.pop(member)) for member in finished), key=lambda event: event.at)
             commands = [command for event in [*events, Ticked(_now())] for command in panel.handle(event)]
 
-    def _carry_out_cancels(self, commands: Iterable[Command], running: dict[str, asyncio.Task[Event]]) -> None:
+    def _cancel(self, commands: Iterable[Command], running: dict[str, asyncio.Task[Event]]) -> None:
         for command in commands:
             if isinstance(command, Cancel) and command.member in running:
                 self.calls.stop(running.pop(command.member))
@@ -225,28 +220,31 @@ class _Run:
                 return
 
     async def _candidate(self, call: Call, number: int, running: Mapping[str, object], ballot: Ballot | None) -> Event:
-        """One member's call as the event it ends in. Its deltas are reported for as long as it is `running`."""
+        """Make one member's call, and return the event that it ends in. Its deltas are reported while it is
+        `running`."""
         watcher = self.watcher
         emit: Emit | None = None
         if watcher and watcher.watches_candidates:
 
             def report(delta: Delta) -> None:
                 if call.member in running:
-                    watcher.progress(CandidateGrew(call.member, number, delta))
+                    watcher.on_progress(CandidateGrew(call.member, number, delta))
 
             emit = report
         outcome = await self.calls.ask(call, emit, ballot=ballot, stage=panel_stage(number))
         return outcome_event(call.member, outcome, _now())
 
-    def _tell(self, event: Progress) -> None:
-        tell(event, self.watcher, self.observers)
+    def _notify(self, event: Progress) -> None:
+        notify(event, self.watcher, self.observers)
 
-    def _pays_for_s(self, stage: str, member: str, age_s: float, worth_s: float) -> float | None:
-        return self.calls.experience.pays_for_s(member, stage, age_s, worth_s, _now())
+    def _worthwhile_wait_s(self, stage: Stage, member: str, age_s: float, value_s: float) -> float | None:
+        return self.calls.experience.pays_for_s(member, stage, age_s, value_s, _now())
 
-    def _widen_at(self, began_at: float) -> float:
-        """When a panel is convened whether its first members have answered or not."""
-        return began_at + (self.deadline_at - began_at) * OPENING_SHARE
+    def _suspicious(self) -> dict[str, tuple[Suspicion, ...]]:
+        """The members whose candidates look made for the judge models that were shown them, and why."""
+        members = {candidate.member for candidate in self.candidates}
+        found = {member: suspicions(answer_text(shown)) for member, shown in self.judged.items() if member in members}
+        return {member: reasons for member, reasons in found.items() if reasons}
 
     def _call_to(self, member: str, request: Request) -> Call:
         sampling = self.task.panel_sampling.over(request.sampling)
@@ -273,7 +271,7 @@ class _Run:
             stages=self.calls.ledger.stages,
             agreement=decision.agreement,
             assembly=decision.assembly,
-            suspicious=decision.suspicious,
+            suspicious=self._suspicious(),
             analysis=decision.analysis,
             no_harm=decision.no_harm,
             fit=_fit(self.calls, self.judges),
@@ -283,13 +281,13 @@ class _Run:
 
 
 def _fit(calls: Calls, judges: JudgeCalls) -> Fit | None:
-    """What prompts took to fit; None when they did so as they were."""
+    """Report what was done so that prompts fit; None when every prompt fitted as it was."""
     cuts = calls.fitting.cuts
     fit = Fit(tuple(cuts[key] for key in sorted(cuts)), tuple(judges.without_images))
     return None if fit == Fit() else fit
 
 
-def _whole(completion: Completion) -> Delta:
+def _as_delta(completion: Completion) -> Delta:
     calls = tuple(
         ToolCallDelta(index, call.id, call.name, call.arguments) for index, call in enumerate(completion.tool_calls)
     )

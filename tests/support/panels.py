@@ -93,10 +93,10 @@ class Recorder:
         self.watches_candidates = watches_candidates
         self.told: list[Progress | Delta] = []
 
-    def delta(self, delta: Delta) -> None:
+    def on_delta(self, delta: Delta) -> None:
         self.told.append(delta)
 
-    def progress(self, event: Progress) -> None:
+    def on_progress(self, event: Progress) -> None:
         self.told.append(event)
 
     @property

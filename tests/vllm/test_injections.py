@@ -19,7 +19,7 @@ from cluster.serving.embedded_model import default_cache_dir, prepare
 from fusion.ballot import Ballot, blind
 from fusion.chat import Call, Completion, Message, Request
 from fusion.judging.prompts import merge_request, read_verdict, rebuttal_request, verdict_request
-from fusion.judging.ranking import turned
+from fusion.judging.ranking import reversed_order
 from fusion.results import Candidate
 from tests.vllm.engines import Engine
 
@@ -78,7 +78,7 @@ def test_an_attack_that_is_not_disarmed_would(tokenizer: Any) -> None:
 async def test_a_judge_under_attack_gives_verdicts_of_its_own(smollm2: Engine) -> None:
     member = smollm2.member()
     firsts = [ballot_of(attack["text"]) for attack in ATTACKS[::8]]
-    ballots = [*firsts, *map(turned, firsts)]
+    ballots = [*firsts, *map(reversed_order, firsts)]
     completions = await asyncio.gather(
         *(member.ask(Call("judge", verdict_request(QUESTION, ballot), 240.0, "judge")) for ballot in ballots)
     )

@@ -42,7 +42,7 @@ class RequestSpans:
     def trace_id(self) -> str:
         return format_trace_id(self._root.get_span_context().trace_id)
 
-    def told(self, event: Progress | JudgeEnded) -> None:
+    def on_event(self, event: Progress | JudgeEnded) -> None:
         match event:
             case PanelConvened(members, number):
                 self._end_judging()

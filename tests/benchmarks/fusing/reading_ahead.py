@@ -36,11 +36,11 @@ class Stopwatch:
     token_at: float | None = None
     told: list[str] = field(default_factory=list[str])
 
-    def progress(self, event: Progress) -> None:
+    def on_progress(self, event: Progress) -> None:
         if isinstance(event, CandidateEnded) and self.token_at is None:
             self.candidate_at = _now()
 
-    def delta(self, delta: Delta) -> None:
+    def on_delta(self, delta: Delta) -> None:
         if self.token_at is None and delta.text:
             self.token_at = _now()
         self.told.append(delta.text)

@@ -7,8 +7,21 @@ import asyncio
 import pytest
 
 from fusion.chat import Call, Completion, Delta, ToolCall, Usage
-from fusion.errors import MalformedReply, MemberUnavailable
-from fusion.testing import Answer, CutOff, Fail, Hang, IgnoreCancellation, Reply, Rubbish, ScriptedMember
+from fusion.errors import JudgeInterrupted, MalformedReply, MemberUnavailable
+from fusion.results import Candidate, Failure
+from fusion.steps import AskJudge, Convene, RoundResult
+from fusion.testing import (
+    Answer,
+    CutOff,
+    Fail,
+    Hang,
+    IgnoreCancellation,
+    JudgesAsked,
+    Reply,
+    Rubbish,
+    ScriptedMember,
+    ScriptedRun,
+)
 from tests.support.panels import QUESTION
 
 CALL = Call("ada", QUESTION, 10.0)
@@ -101,3 +114,31 @@ async def test_it_ignores_cancellation() -> None:
     assert (await task).text == "too late"
     assert now() - began_at == pytest.approx(30)
     assert member.running == 0
+
+
+# --- a scripted run ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_scripted_run_answers_in_order_and_records_what_it_was_asked() -> None:
+    result = RoundResult((Candidate("ada", "cancelled", 1.0),), has_quorum=False, timed_out=True)
+    run = ScriptedRun([result], [Completion("one"), Failure("timeout", "late"), Completion("three")])
+    convene = Convene({"ada": QUESTION})
+    one, other = AskJudge("judge", QUESTION), AskJudge("deputy", QUESTION)
+    assert await run.convene(convene) is result
+    assert await run.ask_judges([one, other], jurors=2, grace=0.5) == (Completion("one"), Failure("timeout", "late"))
+    assert await run.ask_judges([other]) == (Completion("three"),)
+    assert run.convened == [convene]
+    assert run.asked == [JudgesAsked((one, other), 2, 0.5), JudgesAsked((other,), 0, 0.0)]
+
+
+async def test_a_scripted_run_raises_an_interruption() -> None:
+    run = ScriptedRun(outcomes=[JudgeInterrupted("cut off")])
+    with pytest.raises(JudgeInterrupted, match="cut off"):
+        await run.ask_judges([AskJudge("judge", QUESTION)])
+
+
+async def test_a_script_that_runs_out_fails_the_test() -> None:
+    with pytest.raises(AssertionError, match="no result for round 1"):
+        await ScriptedRun().convene(Convene({}, round=1))
+    with pytest.raises(AssertionError, match="no outcome for judge"):
+        await ScriptedRun().ask_judges([AskJudge("judge", QUESTION)])

@@ -195,10 +195,10 @@ async def test_the_first_piece_of_a_stream_is_timed_and_every_piece_comes_throug
     recorder = Recorder()
     timed = TimedWatcher(recorder)
     assert timed.first_at is None
-    timed.delta(Delta("a"))
+    timed.on_delta(Delta("a"))
     first_at = timed.first_at
     await asyncio.sleep(0.01)
-    timed.delta(Delta("b"))
+    timed.on_delta(Delta("b"))
     assert timed.first_at == first_at is not None
     assert recorder.text == "ab"
 

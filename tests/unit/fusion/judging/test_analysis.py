@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from fusion.ballot import blind
 from fusion.chat import Call, Completion, Delta
-from fusion.errors import MemberTimeout, MemberUnavailable
-from fusion.judging.analysis import analysis_request, noted, read_analysis
+from fusion.errors import MemberUnavailable
+from fusion.judging.analysis import analysis_notes, analysis_request, read_analysis
 from fusion.member import Emit
-from fusion.results import Analysis, Contradiction, Fused, Mode, Point
+from fusion.results import Analysis, Contradiction, Failure, Fused, Mode, Point
 from fusion.testing import Answer, Fail, ScriptedMember
 from tests.support.panels import QUESTION, Recorder, answered, favouring, fused, shown_answers
 
@@ -191,10 +191,10 @@ def test_it_is_asked_blind_and_by_schema() -> None:
         (Completion("no"), "invalid_analysis"),
         (Completion('{"consensus": [{"te', finish_reason="length"), "cut_off"),
         (Completion('{"x": 1}'), "invalid_analysis"),
-        (MemberTimeout("late"), "timeout"),
+        (Failure("timeout", "late"), "timeout"),
     ],
 )
-def test_what_is_none_says_why(completion: Completion | MemberTimeout, error: str) -> None:
+def test_what_is_none_says_why(completion: Completion | Failure, error: str) -> None:
     assert read_analysis(completion, BALLOT, "judge") == Analysis("judge", error=error)
 
 
@@ -219,4 +219,4 @@ def test_what_is_not_in_its_shape_is_left_out() -> None:
 )
 def test_any_json_gives_an_analysis(value: Any) -> None:
     analysis = read_analysis(Completion(json.dumps(value) or "x"), BALLOT, "judge")
-    json.dumps(noted(analysis, BALLOT)).encode()
+    json.dumps(analysis_notes(analysis, BALLOT)).encode()

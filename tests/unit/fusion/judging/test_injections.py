@@ -16,7 +16,7 @@ from fusion.ballot import Ballot, blind
 from fusion.chat import Call, Completion, Message, Request, ToolCall
 from fusion.errors import InvalidVerdict
 from fusion.judging.prompts import merge_request, read_verdict, rebuttal_request, verdict_request
-from fusion.judging.ranking import turned
+from fusion.judging.ranking import reversed_order
 from fusion.judging.verdict import parse_verdict
 from fusion.results import Candidate
 from fusion.testing import Answer, Reply, ScriptedMember
@@ -89,7 +89,7 @@ def test_the_corpus_is_large_and_its_attacks_differ() -> None:
 @attacks
 def test_an_attack_stays_in_its_section_and_every_line_of_it_is_marked(attack: dict[str, str]) -> None:
     first = ballot_of(attack["text"])
-    for ballot in (first, turned(first)):
+    for ballot in (first, reversed_order(first)):
         request = verdict_request(QUESTION, ballot)
         outside, inside = sections(request, ballot.fence)
         assert list(inside) == ["conversation", "answer A", "answer B"]
@@ -136,7 +136,6 @@ def test_a_judge_that_quotes_it_keeps_its_own_verdict(attack: dict[str, str]) ->
 def test_what_looks_made_for_a_judge_is_named_and_what_is_hidden_is_not_shown(attack: dict[str, str]) -> None:
     found = suspicions(attack["text"])
     assert set(attack["suspicious"]) <= set(found)
-    assert ballot_of(attack["text"]).suspicious == ({"attacker": found} if found else {})
     if "hidden" in attack:
         assert attack["hidden"] not in quoted(attack["text"])
         assert "Sydney" in quoted(attack["text"])

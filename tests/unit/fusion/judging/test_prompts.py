@@ -13,7 +13,7 @@ from fusion.ballot import MAX_CANDIDATES, Ballot, blind
 from fusion.chat import Call, Completion, ImagePart, JsonSchema, Message, Request, Sampling, TextPart, Tool, ToolCall
 from fusion.errors import InvalidVerdict
 from fusion.judging.prompts import merge_request, read_verdict, rebuttal_request, verdict_request
-from fusion.judging.ranking import of_both_orders
+from fusion.judging.ranking import combine_both_orders
 from fusion.results import Candidate, Verdict
 from fusion.text.sanitize import disarmed, quoted
 from tests.support.panels import QUESTION, answered, shown_answers
@@ -253,7 +253,7 @@ def given(winner: str, **scores: float | None) -> Verdict:
 
 
 def test_two_orders_that_agree_are_one_verdict() -> None:
-    verdict = of_both_orders(given("ada", ada=9, bob=2), given("ada", ada=7, bob=None), MEMBERS)
+    verdict = combine_both_orders(given("ada", ada=9, bob=2), given("ada", ada=7, bob=None), MEMBERS)
     assert (verdict.winner, verdict.agreed, verdict.tie_broken_by) == ("ada", True, None)
     assert verdict.scores == {"ada": 8, "bob": 2}
 
@@ -269,5 +269,5 @@ def test_two_orders_that_agree_are_one_verdict() -> None:
 )
 def test_orders_that_disagree_are_a_tie(first: Verdict, second: Verdict, winner: str, by: str) -> None:
     for one, other in ((first, second), (second, first)):
-        verdict = of_both_orders(one, other, MEMBERS)
+        verdict = combine_both_orders(one, other, MEMBERS)
         assert (verdict.winner, verdict.agreed, verdict.tie_broken_by) == (winner, False, by)

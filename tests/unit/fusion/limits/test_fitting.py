@@ -16,7 +16,7 @@ from fusion.ballot import blind
 from fusion.chat import Call, Completion, ImagePart, JsonSchema, Message, Request, Sampling, TextPart, ToolCall
 from fusion.errors import MemberUnavailable
 from fusion.judging.prompts import analysis_messages, merge_request, rebuttal_request, verdict_request
-from fusion.judging.ranking import turned
+from fusion.judging.ranking import reversed_order
 from fusion.limits.budget import MAX_OUTPUT_TOKENS, Budget
 from fusion.limits.context import ANSWER_SHARE, most_tokens, text_bytes
 from fusion.limits.fitting import LEAST_TOKENS, shown_answers, with_answers
@@ -279,7 +279,7 @@ def test_what_a_prompt_shows_is_found_and_put_back(texts: dict[str, str], seed: 
     ballot = blind(candidates, request, seed)
     asks = {
         "verdict": (ballot, verdict_request(request, ballot)),
-        "opposite": (turned(ballot), verdict_request(request, turned(ballot))),
+        "opposite": (reversed_order(ballot), verdict_request(request, reversed_order(ballot))),
         "merge": (ballot, merge_request(request, ballot)),
         "rebuttal": (ballot, rebuttal_request(request, answered("eve", "My own."), ballot)),
         "analysis": (ballot, replace(request, messages=analysis_messages(request, ballot))),

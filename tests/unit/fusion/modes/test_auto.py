@@ -12,8 +12,9 @@ from fusion.limits.call_stats import Experience
 from fusion.modes.auto import cheapest
 from fusion.presets import AgreementPolicy
 from fusion.pricing import Price
-from fusion.runtime.round import Answered, Ask, Close, Failed, Opening, Round, RoundPolicy, Ticked, WakeAt
+from fusion.runtime.round import Answered, Ask, Close, Failed, Round, RoundPolicy, Ticked, WakeAt
 from fusion.runtime.runner import OPENING_SHARE, fuse
+from fusion.steps import Opening
 from fusion.testing import Answer, Behaviour, Fail, Hang, ScriptedMember
 from tests.support.panels import Recorder, favouring, profile, scene
 
@@ -114,8 +115,8 @@ YES = Completion("yes")
 
 
 def opened(settled: bool, grace: float = 1.0) -> Round:
-    opening = Opening(("bob", "cyd"), lambda answered, running: settled and not running, T + 20)
-    panel = Round(("ada", "bob", "cyd"), RoundPolicy(2, grace, T + 75, T + 100, opening=opening), T)
+    opening = Opening(("bob", "cyd"), lambda answered, running: settled and not running)
+    panel = Round(("ada", "bob", "cyd"), RoundPolicy(2, grace, T + 75, T + 100, opening=opening, widen_at=T + 20), T)
     assert panel.start() == [Ask("bob"), Ask("cyd"), WakeAt(T + 20)]
     return panel
 

@@ -14,7 +14,7 @@ from fusion.chat import Call, Completion, Delta
 from fusion.errors import JudgeInterrupted
 from fusion.judging.prompts import merge_request
 from fusion.member import Emit
-from fusion.modes.merge import drafts_ahead
+from fusion.modes.merge import merge_prefill
 from fusion.results import Candidate, Mode, TakenBlock
 from fusion.runtime.prefill import prefix_of
 from fusion.testing import Answer, CutOff, MalformedReply, Reply, ScriptedMember
@@ -140,12 +140,12 @@ async def test_a_prompt_that_is_read_ahead_begins_as_the_final_one_whoever_has_b
     task, _ = scene(members(ScriptedMember()), "merge", quorum=2)  # type: ignore[arg-type]
     task = replace(task, preset=replace(task.preset, panel=("ada", "bob", "cyd")))
     candidates: list[Candidate] = [answered("ada", ADA), answered("bob", BOB), answered("cyd", f"{CODE}\n\n{COPIED}")]
-    ahead = drafts_ahead(task)
-    assert ahead is not None
-    whole = ahead.request_of(candidates, ("ada", "bob"))
+    plan = merge_prefill(task)
+    assert plan is not None
+    whole = plan.request_of(candidates, ("ada", "bob"))
     assert whole is not None
     for early in (candidates[:2], candidates[:1]):
-        asked = ahead.request_of(early, ("ada", "bob"))
+        asked = plan.request_of(early, ("ada", "bob"))
         assert asked is not None
         begun = prefix_of(*asked)
         assert begun.messages[:-1] == whole[0].messages[:-1]

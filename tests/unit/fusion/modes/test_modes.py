@@ -25,7 +25,6 @@ from fusion.presets import AgreementPolicy
 from fusion.pricing import Price
 from fusion.results import FusedField, LeftOut, Mode, ToolVote, VotedCall
 from fusion.runtime.runner import fuse
-from fusion.steps import AskJudge
 from fusion.testing import Answer, Behaviour, CutOff, Fail, Hang, Reply, Rubbish, ScriptedMember
 from tests.support.panels import QUESTION, Recorder, favouring, fused, profile, scene, shown_answers
 
@@ -719,12 +718,3 @@ async def test_a_debate_can_end_in_a_merge_that_streams() -> None:
 async def test_a_debate_needs_its_opening_quorum() -> None:
     with pytest.raises(NoQuorum):
         await fused({"ada": ScriptedMember(Fail(MemberUnavailable("refused")))} | panel(bob="four"), "debate", quorum=2)
-
-
-# --- plans, without a loop --------------------------------------------------------------------------------------------
-
-
-def test_judges_share_the_time_that_is_left_when_their_turn_comes() -> None:
-    task, _ = scene(panel(ada="a"), judges=("judge", "deputy", "third"))
-    assert list(task.preset.judge_shares()) == [("judge", 1 / 3), ("deputy", 1 / 2), ("third", 1.0)]
-    assert AskJudge("judge", QUESTION).share == 1.0

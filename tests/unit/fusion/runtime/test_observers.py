@@ -22,7 +22,7 @@ class Notes:
     def __init__(self) -> None:
         self.told_of: list[Progress | JudgeEnded] = []
 
-    def told(self, event: Progress | JudgeEnded) -> None:
+    def on_event(self, event: Progress | JudgeEnded) -> None:
         self.told_of.append(event)
         if isinstance(event, PanelConvened):
             STAGE.set(f"round {event.round}")

@@ -108,7 +108,7 @@ async def test_a_member_that_fails_is_reported_and_the_others_answer(behaviour: 
 async def test_a_member_that_cancels_its_own_task_has_failed() -> None:
     result = await fused({"ada": CancelsItself(), "bob": ScriptedMember(GOOD)}, quorum=1)
     assert [candidate.status for candidate in result.candidates] == ["failed", "answered"]
-    assert result.candidates[0].failure == cancelled_itself("ada").as_failure()
+    assert result.candidates[0].failure == cancelled_itself()
     assert result.completion.text == "four"
 
 

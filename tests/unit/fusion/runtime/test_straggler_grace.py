@@ -21,11 +21,11 @@ T = 100.0
 YES = Completion("yes")
 
 
-def a_round(pays: dict[str, float | None], grace: float = 1.0) -> Round:
-    def pays_for(member: str, age_s: float, worth_s: float) -> float | None:
-        return pays[member]
+def a_round(waits_s: dict[str, float | None], grace: float = 1.0) -> Round:
+    def wait_s(member: str, age_s: float, value_s: float) -> float | None:
+        return waits_s[member]
 
-    panel = Round(("ada", "bob", "cyd", "dan"), RoundPolicy(2, grace, T + 75, T + 100, pays=pays_for), T)
+    panel = Round(("ada", "bob", "cyd", "dan"), RoundPolicy(2, grace, T + 75, T + 100, worthwhile_wait=wait_s), T)
     panel.start()
     panel.handle(Answered("ada", YES, T + 2))
     return panel
