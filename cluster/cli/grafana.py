@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from cluster.cli.output import ExitCode, fail, say, warn
 from cluster.config.loader import ConfigError, load, named
 
 if TYPE_CHECKING:
     from cluster.grafana.push import Change, Wanted
 
-EXIT_FAILED = 1
-
-
-EXIT_BAD_USAGE = 2
-
-
-MOST_DETAILS = 12
+MAX_DETAILS = 12
+"""Lines that `diff` shows of each change."""
 
 
 TOKEN_VARIABLE = "GRAFANA_TOKEN"  # noqa: S105
@@ -31,12 +26,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Dashboards and alert rules: [bold]push[/bold], [bold]diff[/bold], [bold]render[/bold].",
 )
-
-
-_out = Console(highlight=False, emoji=False, soft_wrap=True)
-
-
-_aside = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 
 Url = Annotated[str, typer.Option(metavar="URL", help="Where Grafana is, such as http://grafana:3000.")]
@@ -96,16 +85,16 @@ def push(
                 with translated(url):
                     meant.do()
                 done.append(f"{'made' if meant.action == 'create' else 'brought up to date'}: {change.what}")
-                _out.print(done[-1], markup=False)
+                say(done[-1])
             elif meant.action == "leave":
                 left += 1
-                _aside.print(f"left alone: {_reason(change)}", style="yellow", markup=False)
+                warn(f"left alone: {_reason(change)}")
     except GrafanaUnusable as error:
-        _fail(f"{at}{error}\n{_so_far(done)}")
+        fail(f"{at}{error}\n{_so_far(done)}")
     if left:
-        raise typer.Exit(EXIT_FAILED)
+        raise typer.Exit(ExitCode.FAILED)
     if not done:
-        _out.print("nothing to do: all is as it should be")
+        say("nothing to do: all is as it should be")
 
 
 @app.command(epilog="Example: fusion grafana diff --url http://grafana:3000")
@@ -126,18 +115,18 @@ def diff(
     try:
         found = [change for change in _compared(url, _token(token_env), wanted) if change.action != "keep"]
     except GrafanaUnusable as error:
-        _fail(str(error), EXIT_BAD_USAGE)
+        fail(str(error), ExitCode.USAGE)
     words = {"create": "would be made", "update": "would be brought up to date"}
     for change in found:
         text = _reason(change) if change.action == "leave" else change.what
-        _out.print(f"{words.get(change.action, 'would be left alone')}: {text}", markup=False)
-        for detail in change.details[:MOST_DETAILS]:
-            _out.print(f"    {detail}", markup=False)
-        if (more := len(change.details) - MOST_DETAILS) > 0:
-            _out.print(f"    and {more} more")
+        say(f"{words.get(change.action, 'would be left alone')}: {text}")
+        for detail in change.details[:MAX_DETAILS]:
+            say(f"    {detail}")
+        if (more := len(change.details) - MAX_DETAILS) > 0:
+            say(f"    and {more} more")
     if found:
-        raise typer.Exit(EXIT_FAILED)
-    _out.print("nothing differs")
+        raise typer.Exit(ExitCode.FAILED)
+    say("nothing differs")
 
 
 @app.command(epilog="Example: fusion grafana render -o k8s/components/monitoring")
@@ -150,7 +139,7 @@ def render(
     try:
         write(output)
     except OSError as error:
-        _fail(f"{output} cannot be written to: {error.strerror}")
+        fail(f"{output} cannot be written to: {error.strerror}")
 
 
 def _wanted(config: Path | None, prometheus: str | None, datasource: str | None) -> Wanted:
@@ -162,7 +151,7 @@ def _wanted(config: Path | None, prometheus: str | None, datasource: str | None)
         try:
             observability = load(named(config)).observability
         except ConfigError as error:
-            _fail(str(error), EXIT_BAD_USAGE)
+            fail(str(error), ExitCode.USAGE)
     return Wanted(
         prometheus_url=prometheus or observability.prometheus_host,
         data_source_name=observability.prometheus_name,
@@ -188,8 +177,8 @@ def _compared(url: str, token: str, wanted: Wanted) -> list[Change]:
 def _token(name: str) -> str:
     token = os.environ.get(name, "").strip()
     if not token:
-        _fail(
-            f"the environment variable {name} holds no token: make one for a service account in Grafana", EXIT_BAD_USAGE
+        fail(
+            f"the environment variable {name} holds no token: make one for a service account in Grafana", ExitCode.USAGE
         )
     return token
 
@@ -202,8 +191,3 @@ def _so_far(done: list[str]) -> str:
     if not done:
         return "Nothing was changed."
     return "Before that: " + "; ".join(done) + ". The rest was not done; push again once it is mended."
-
-
-def _fail(message: str, code: int = EXIT_FAILED) -> NoReturn:
-    _aside.print(message, style="red", markup=False)
-    raise typer.Exit(code)

@@ -1,4 +1,4 @@
-"""Asks every remote model one tiny question, and shows what became of it. No cluster is needed for it."""
+"""Probes every remote model with three short requests and shows the results. Needs no Ray cluster."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from rich import box
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from cluster.cli.output import notify, say, show, stderr, stdout
 from cluster.config.backends import RemoteBackendConfig, VllmBackendConfig, remote_backend
 from cluster.config.schema import ClusterConfig, MemberConfig
 from deployments.providers.member import RemoteMember
@@ -29,12 +29,14 @@ from fusion.errors import (
 from fusion.member import Emit
 
 TOTAL_S = 30.0
+"""Time limit of all probes together."""
 
 
-_AT_ONCE = 8  # calls to one backend
+MAX_CONCURRENT_CALLS = 8
+"""Calls to one backend at the same time, unless its limits allow fewer."""
 
 
-_PLAIN_WIDTH = 1000  # so that nothing is broken into lines
+_PLAIN_WIDTH = 1000  # one line per model
 
 
 _QUESTION = Request((Message("user", "Reply with the one word: ok"),))
@@ -43,7 +45,7 @@ _QUESTION = Request((Message("user", "Reply with the one word: ok"),))
 _TOOL = Tool("current_time", "Tells the time of day", {"type": "object", "properties": {}})
 
 
-# Where a number is required, one that fits into short contexts too and leaves room for some thinking.
+# For APIs that require a limit: fits short contexts and leaves room for some reasoning.
 _ANSWER_TOKENS = 1024
 
 
@@ -51,114 +53,117 @@ _STATUS = re.compile(r"HTTP (\d+)(?: \((.+)\))?")
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """What is known of one backend's model, and of the members that speak with it. None is what could not be found
-    out; `notes` say what went wrong, in the words of `fusion.errors`."""
+class ProbeResult:
+    """What probing found out about one model of a backend. None stands for unknown."""
 
     members: tuple[str, ...]
+    """The members that use the model."""
     backend: str
     price_known: bool
-    asked: bool = True
+    """Whether each of the members has a configured price."""
+    probed: bool = True
+    """False for engines of our own."""
     reachable: bool | None = None
-    key_good: bool | None = None
+    key_valid: bool | None = None
     model_known: bool | None = None
     streams: bool | None = None
     tools: bool | None = None
     latency_ms: float | None = None
+    """Until the end of the plain response; None without one."""
     notes: tuple[str, ...] = ()
+    """What failed, in the words of `fusion.errors`."""
 
     @property
-    def good(self) -> bool:
-        """Whether it answered, or need not have."""
-        return self.latency_ms is not None or not self.asked
+    def passed(self) -> bool:
+        """Whether the model answered, or is not probed."""
+        return self.latency_ms is not None or not self.probed
 
 
-async def look(
-    config: ClusterConfig, found: Callable[[Finding], None] = lambda _: None, total_s: float = TOTAL_S
-) -> list[Finding]:
-    """Ask every remote model, all at once, and be done after `total_s`. `found` hears of each as soon as it is known;
-    the result is in the order of the configuration."""
+async def probe(
+    config: ClusterConfig, on_result: Callable[[ProbeResult], None] = lambda _: None, total_s: float = TOTAL_S
+) -> list[ProbeResult]:
+    """Probes every remote model, all at the same time, within `total_s` seconds.
+
+    Calls `on_result` with each result as it arrives. The returned ones are in the order of the configuration.
+    """
     ends_at = asyncio.get_running_loop().time() + total_s
-    turns = {
-        name: asyncio.Semaphore(min(_AT_ONCE, backend.limits.concurrency or _AT_ONCE))
+    slots = {
+        name: asyncio.Semaphore(min(MAX_CONCURRENT_CALLS, backend.limits.concurrency or MAX_CONCURRENT_CALLS))
         for name, backend in config.backends.items()
         if isinstance(backend, RemoteBackendConfig)
     }
 
-    async def one(model: str, voices: dict[str, MemberConfig]) -> Finding:
-        backend = next(iter(voices.values())).backend
-        known = Finding(tuple(voices), backend, all(voice.price is not None for voice in voices.values()))
-        where = config.backends[backend]
-        if isinstance(where, VllmBackendConfig):
-            known = replace(known, asked=False, notes=("not asked: it is an engine of our own",))
+    async def one(model: str, members: dict[str, MemberConfig]) -> ProbeResult:
+        name = next(iter(members.values())).backend
+        result = ProbeResult(tuple(members), name, all(member.price is not None for member in members.values()))
+        backend = config.backends[name]
+        if isinstance(backend, VllmBackendConfig):
+            result = replace(result, probed=False, notes=("not probed: an engine of our own",))
         else:
-            known = await _asked(known, where, model, turns[backend], ends_at)
-        found(known)
-        return known
+            result = await _probe_model(result, backend, model, slots[name], ends_at)
+        on_result(result)
+        return result
 
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(model, voices)) for (_, model), voices in _models(config).items()]
+        tasks = [group.create_task(one(model, members)) for (_, model), members in _models(config).items()]
     return [task.result() for task in tasks]
 
 
-def check_live(config: ClusterConfig) -> bool:
-    """Ask every remote model and print a table; whether all that were asked have answered.
+def probe_and_show(config: ClusterConfig) -> bool:
+    """Probes every remote model and prints a table. Returns whether all that were probed have answered.
 
-    Progress goes to standard error. Where standard output is not a terminal the table is plain text, a model a line.
+    Progress goes to standard error. Outside of a terminal the table is plain text, one line per model.
     """
-    aside = Console(stderr=True, highlight=False, emoji=False)
     bar = Progress(
-        TextColumn("asking"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), console=aside
+        TextColumn("probing"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), console=stderr
     )
-    with bar if aside.is_terminal else nullcontext():
+    with bar if stderr.is_terminal else nullcontext():
         task = bar.add_task("", total=len(_models(config)))
 
-        def found(finding: Finding) -> None:
-            name = ", ".join(finding.members)
-            if aside.is_terminal:
-                bar.update(task, advance=1, description=name)
+        def report(result: ProbeResult) -> None:
+            names = ", ".join(result.members)
+            if stderr.is_terminal:
+                bar.update(task, advance=1, description=names)
             else:
-                said = f"answered in {finding.latency_ms:.0f} ms" if finding.latency_ms is not None else "no answer"
-                aside.print(f"  {name}: {said if finding.asked else 'not asked'}", markup=False, soft_wrap=True)
+                answered = result.latency_ms is not None
+                outcome = f"answered in {result.latency_ms:.0f} ms" if answered else "no answer"
+                notify(f"  {names}: {outcome if result.probed else 'not probed'}")
 
-        findings = asyncio.run(look(config, found))
-    console = Console(highlight=False, emoji=False)
-    if not console.is_terminal:
-        console.width = _PLAIN_WIDTH
-    console.print(_table(findings, box.SIMPLE_HEAD if console.is_terminal else None))
-    for finding in findings:
-        for note in finding.notes:
-            console.print(f"{', '.join(finding.members)}: {note}", markup=False, soft_wrap=True)
-    return all(finding.good for finding in findings)
+        results = asyncio.run(probe(config, report))
+    show(_table(results, box.SIMPLE_HEAD if stdout.is_terminal else None), _PLAIN_WIDTH)
+    for result in results:
+        for note in result.notes:
+            say(f"{', '.join(result.members)}: {note}")
+    return all(result.passed for result in results)
 
 
 def _models(config: ClusterConfig) -> dict[tuple[str, str], dict[str, MemberConfig]]:
-    """The members by what they speak with: their backend and its model."""
+    """Members grouped by backend and model."""
     models: dict[tuple[str, str], dict[str, MemberConfig]] = {}
     for name, profile in config.profiles().items():
         models.setdefault((profile.backend, profile.model), {})[name] = config.members[name]
     return models
 
 
-async def _asked(
-    known: Finding, backend: RemoteBackendConfig, model: str, turn: asyncio.Semaphore, ends_at: float
-) -> Finding:
+async def _probe_model(
+    known: ProbeResult, backend: RemoteBackendConfig, model: str, slots: asyncio.Semaphore, ends_at: float
+) -> ProbeResult:
     loop = asyncio.get_running_loop()
     has_key = backend.api_key_env is not None or backend.api_key_file is not None
     try:
         member = RemoteMember(remote_backend(backend), model)
     except MissingSecret as error:
-        return replace(known, key_good=False, notes=(error.message,))
+        return replace(known, key_valid=False, notes=(error.message,))
 
     question = _QUESTION
     if backend.api == "anthropic":
         question = replace(question, sampling=Sampling(max_tokens=_ANSWER_TOKENS))
 
-    async def answer(request: Request, emit: Emit | None = None) -> tuple[Completion | MemberError, float]:
-        async with turn:
+    async def timed(request: Request, emit: Emit | None = None) -> tuple[Completion | MemberError, float]:
+        async with slots:
             began_at = loop.time()
             if began_at >= ends_at:
-                return MemberTimeout("not asked: there was no time left"), 0.0
+                return MemberTimeout("not probed: no time left"), 0.0
             call = Call(known.members[0], request, ends_at - began_at)
             try:
                 outcome = await member.ask(call, emit)
@@ -167,11 +172,11 @@ async def _asked(
             return outcome, (loop.time() - began_at) * 1000
 
     try:
-        plain, took_ms = await answer(question)
+        plain, took_ms = await timed(question)
         if isinstance(plain, MemberError):
-            return replace(_judged(known, plain, has_key), notes=(plain.message,))
+            return replace(_diagnose(known, plain, has_key), notes=(plain.message,))
         (streamed, _), (with_tool, _) = await asyncio.gather(
-            answer(question, lambda _: None), answer(replace(question, tools=(_TOOL,)))
+            timed(question, lambda _: None), timed(replace(question, tools=(_TOOL,)))
         )
     finally:
         await member.aclose()
@@ -179,17 +184,17 @@ async def _asked(
     return replace(
         known,
         reachable=True,
-        key_good=True if has_key else None,
+        key_valid=True if has_key else None,
         model_known=True,
-        streams=True if isinstance(streamed, Completion) else _refused(streamed),
-        tools=True if isinstance(with_tool, Completion | EmptyCompletion) else _refused(with_tool),
+        streams=True if isinstance(streamed, Completion) else _unsupported(streamed),
+        tools=True if isinstance(with_tool, Completion | EmptyCompletion) else _unsupported(with_tool),
         latency_ms=took_ms,
         notes=tuple(f"{what}: {end.message}" for what, end in failures.items() if isinstance(end, MemberError)),
     )
 
 
-def _judged(known: Finding, error: MemberError, has_key: bool) -> Finding:
-    """What an error says about where it came from. An API that names what it dislikes has accepted the key."""
+def _diagnose(known: ProbeResult, error: MemberError, has_key: bool) -> ProbeResult:
+    """Derives from an error how far the request got. An API that names its objection has accepted the key."""
     said = _STATUS.match(error.message)
     status, code = said.groups() if said else (None, None)
     reachable = None if isinstance(error, MemberTimeout) and said is None else True
@@ -200,34 +205,34 @@ def _judged(known: Finding, error: MemberError, has_key: bool) -> Finding:
     return replace(
         known,
         reachable=reachable,
-        key_good=False if isinstance(error, MemberUnauthorized) else True if understood and has_key else None,
+        key_valid=False if isinstance(error, MemberUnauthorized) else True if understood and has_key else None,
         model_known=False if unknown else True if isinstance(error, EmptyCompletion) else None,
     )
 
 
-def _refused(error: MemberError) -> bool | None:
-    """False for an error that says no, None for one that says nothing."""
+def _unsupported(error: MemberError) -> bool | None:
+    """Returns False for an error that means no, None for one that leaves it open."""
     return False if isinstance(error, MemberRejected | MalformedReply | EmptyCompletion) else None
 
 
-def _table(findings: Sequence[Finding], frame: box.Box | None) -> Table:
+def _table(results: Sequence[ProbeResult], frame: box.Box | None) -> Table:
     table = Table(box=frame, padding=(0, 1, 0, 0))
     for column in ("member", "backend"):
         table.add_column(column, overflow="fold")
-    for column in ("reachable", "key good", "model known", "streams", "tools", "latency", "price known"):
-        # In a terminal the names need the room.
+    for column in ("reachable", "key valid", "model known", "streams", "tools", "latency", "price known"):
+        # In a terminal, two-line headings leave room for the names.
         table.add_column(column if frame is None else column.replace(" ", "\n"), no_wrap=True)
-    for finding in findings:
-        latency = "-" if finding.latency_ms is None else f"{finding.latency_ms:.0f} ms"
+    for result in results:
+        latency = "-" if result.latency_ms is None else f"{result.latency_ms:.0f} ms"
         table.add_row(
-            ", ".join(finding.members),
-            finding.backend,
-            *map(_word, (finding.reachable, finding.key_good, finding.model_known, finding.streams, finding.tools)),
+            ", ".join(result.members),
+            result.backend,
+            *map(_yes_or_no, (result.reachable, result.key_valid, result.model_known, result.streams, result.tools)),
             latency,
-            _word(finding.price_known),
+            _yes_or_no(result.price_known),
         )
     return table
 
 
-def _word(found: bool | None) -> str:
-    return {True: "[green]yes[/]", False: "[red]no[/]", None: "-"}[found]
+def _yes_or_no(value: bool | None) -> str:
+    return {True: "[green]yes[/]", False: "[red]no[/]", None: "-"}[value]

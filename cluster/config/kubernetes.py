@@ -39,7 +39,7 @@ MAX_BYTES = 200_000
 _ENV_NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
 
 
-def obstacles(config: ClusterConfig) -> Iterator[tuple[Location, str]]:
+def kubernetes_errors(config: ClusterConfig) -> Iterator[tuple[Location, str]]:
     """What Kubernetes cannot carry of a configuration: the place in the file and what is wrong there."""
     if is_loopback(config.server.host):
         yield (

@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from cluster.config.backends import RemoteBackendConfig
-from cluster.config.kubernetes import obstacles
+from cluster.config.kubernetes import kubernetes_errors
 from cluster.config.schema import ClusterConfig, Location
 
 _SHIPPED = Path(__file__).parent / "shipped"
@@ -78,17 +78,17 @@ def load(file: Path) -> ClusterConfig:
             file,
             [document.problem(path, _message(each["loc"], each["type"], each["msg"])) for path, each in found.items()],
         ) from None
-    _refuse(file, document, config.contradictions())
+    _refuse(file, document, config.cross_field_errors())
     return config
 
 
-def check_carriable(file: Path, config: ClusterConfig) -> None:
+def check_renderable(file: Path, config: ClusterConfig) -> None:
     """Make sure that Kubernetes can carry the configuration.
 
     Raises:
         ConfigError: with everything that it cannot.
     """
-    _refuse(file, _parse(file, _read(file)), obstacles(config))
+    _refuse(file, _parse(file, _read(file)), kubernetes_errors(config))
 
 
 def check_secrets(file: Path, config: ClusterConfig, environ: Mapping[str, str]) -> None:

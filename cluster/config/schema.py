@@ -180,7 +180,7 @@ class ClusterConfig(StrictModel):
         backups = {name: Backup(self._second(name, member), member.fallbacks) for name, member in self.members.items()}
         return {name: backup for name, backup in backups.items() if backup != Backup()}
 
-    def contradictions(self) -> Iterator[tuple[Location, str]]:
+    def cross_field_errors(self) -> Iterator[tuple[Location, str]]:
         """What does not fit together: the place in the file and what is wrong there."""
         for name, member in self.members.items():
             backend = self.backends.get(member.backend)

@@ -94,7 +94,7 @@ def application(args: dict[str, Any]) -> Application:
         ValueError: it is not a good one.
     """
     config = ClusterConfig.model_validate(args)
-    if problems := [f"{'.'.join(map(str, where))}: {what}" for where, what in config.contradictions()]:
+    if problems := [f"{'.'.join(map(str, where))}: {what}" for where, what in config.cross_field_errors()]:
         raise ValueError("; ".join(problems))
     return build(config)
 

@@ -43,7 +43,7 @@ def with_server(config: ClusterConfig, host: str | None, port: int | None) -> Cl
     if not changes:
         return config
     changed = config.model_copy(update={"server": config.server.model_copy(update=changes)})
-    problems = [Problem(1, 1, ".".join(map(str, where)), message) for where, message in changed.contradictions()]
+    problems = [Problem(1, 1, ".".join(map(str, where)), message) for where, message in changed.cross_field_errors()]
     if problems:
         raise ConfigError(Path("command line"), problems)
     return changed

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from cluster.cli import probe as live_check
-from cluster.cli.probe import look
+from cluster.cli import probe as probe_module
+from cluster.cli.probe import probe
 from cluster.config.loader import load
 from tests.remote.upstream import Action, Asked, Stall, reply, streamed, upstream
 from tests.unit.cluster.cli.test_main import run
@@ -88,12 +89,12 @@ async def test_what_is_found(
     model: str, found: tuple[bool | None, ...], notes: tuple[str, ...], tmp_path: Path
 ) -> None:
     async with upstream(by=answer) as server:
-        (finding,) = await look(load(config_of(server.url, tmp_path, {"model": model})))
-        assert len(server.asked) == (3 if finding.good else 1)
-    assert finding.notes == notes
-    told = (finding.reachable, finding.key_good, finding.model_known, finding.streams, finding.tools)
+        (result,) = await probe(load(config_of(server.url, tmp_path, {"model": model})))
+        assert len(server.asked) == (3 if result.passed else 1)
+    assert result.notes == notes
+    told = (result.reachable, result.key_valid, result.model_known, result.streams, result.tools)
     assert told == found
-    assert finding.good == (finding.latency_ms is not None) == (found[3] is not None)
+    assert result.passed == (result.latency_ms is not None) == (found[3] is not None)
 
 
 async def test_a_key_that_is_refused_or_cannot_be_read(tmp_path: Path) -> None:
@@ -106,39 +107,39 @@ async def test_a_key_that_is_refused_or_cannot_be_read(tmp_path: Path) -> None:
         others = {"wrong": key("sk-another"), "empty": key(" "), "typed": key("sk-ü"), "broken": key("a\nb")}
         others["keyless"] = {"kind": "remote", "base_url": f"{server.url}/v1"}
         members = [{"model": "m", "backend": name} for name in others]
-        findings = await look(load(config_of(server.url, tmp_path, *members, **others)))
-    assert [finding.key_good for finding in findings] == [False] * 5
-    assert [finding.reachable for finding in findings] == [True, None, None, None, True]
-    assert not any(finding.good for finding in findings)
-    assert "is unset or empty" in findings[1].notes[0]
-    for finding in findings[2:4]:
-        assert finding.notes[0].endswith("has characters that cannot be sent in a header")
+        results = await probe(load(config_of(server.url, tmp_path, *members, **others)))
+    assert [result.key_valid for result in results] == [False] * 5
+    assert [result.reachable for result in results] == [True, None, None, None, True]
+    assert not any(result.passed for result in results)
+    assert "is unset or empty" in results[1].notes[0]
+    for result in results[2:4]:
+        assert result.notes[0].endswith("has characters that cannot be sent in a header")
 
 
 async def test_an_api_that_needs_no_key(tmp_path: Path) -> None:
     async with upstream(by=lambda asked: streamed(STREAM) if asked.body.get("stream") else [reply(GOOD)]) as server:
         open_api = {"kind": "remote", "base_url": f"{server.url}/v1"}
         file = config_of(server.url, tmp_path, {"model": "m", "backend": "open"}, open=open_api)
-        (finding,) = await look(load(file))
-    assert (finding.reachable, finding.key_good, finding.good) == (True, None, True)
+        (result,) = await probe(load(file))
+    assert (result.reachable, result.key_valid, result.passed) == (True, None, True)
 
 
 async def test_a_port_at_which_nothing_listens(tmp_path: Path) -> None:
-    (finding,) = await look(load(config_of(f"http://127.0.0.1:{dead_port()}", tmp_path, {"model": "good"})))
-    assert (finding.reachable, finding.key_good, finding.good) == (False, None, False)
-    assert finding.notes[0].startswith("no connection")
+    (result,) = await probe(load(config_of(f"http://127.0.0.1:{dead_port()}", tmp_path, {"model": "good"})))
+    assert (result.reachable, result.key_valid, result.passed) == (False, None, False)
+    assert result.notes[0].startswith("no connection")
 
 
 async def test_what_hangs_is_given_up_in_time_and_holds_nothing_else_up(tmp_path: Path) -> None:
     members = [{"model": model} for model in ("hangs", "good", "hangs-streaming")]
     async with upstream(by=answer) as server:
         began_at = asyncio.get_running_loop().time()
-        silent, good, half = await look(load(config_of(server.url, tmp_path, *members)), total_s=0.5)
+        silent, good, half = await probe(load(config_of(server.url, tmp_path, *members)), total_s=0.5)
         assert asyncio.get_running_loop().time() - began_at < 3.0
-    assert (silent.reachable, silent.good) == (None, False)
+    assert (silent.reachable, silent.passed) == (None, False)
     assert silent.notes[0].startswith("no answer within")
-    assert (good.good, good.streams) == (True, True)
-    assert (half.good, half.streams, half.tools) == (True, None, True)
+    assert (good.passed, good.streams) == (True, True)
+    assert (half.passed, half.streams, half.tools) == (True, None, True)
     assert half.notes[0].startswith("streaming: no answer within")
 
 
@@ -149,18 +150,18 @@ async def test_a_backends_limit_is_kept(limits: dict[str, int], asked: int, tmp_
         key = str(tmp_path / "key")
         api = {"kind": "remote", "base_url": f"{server.url}/v1", "api_key_file": key, "limits": limits}
         members = [{"model": model, "backend": "limited"} for model in ("hangs", "good", "better")]
-        findings = await look(load(config_of(server.url, tmp_path, *members, limited=api)), total_s=0.5)
+        results = await probe(load(config_of(server.url, tmp_path, *members, limited=api)), total_s=0.5)
         assert len(server.asked) == asked
-    assert [finding.good for finding in findings] == [False, asked > 1, asked > 1]
-    assert ("not asked: there was no time left" in findings[1].notes) == (asked == 1)
+    assert [result.passed for result in results] == [False, asked > 1, asked > 1]
+    assert ("not probed: no time left" in results[1].notes) == (asked == 1)
 
 
 async def test_members_that_share_a_model_are_one_line_and_prices_must_all_be_known(tmp_path: Path) -> None:
     price = {"input_per_mtok": 1.0, "output_per_mtok": 2.0}
     members = [{"model": "a", "price": price}, {"model": "b", "price": price}, {"model": "b"}]
     async with upstream(by=answer) as server:
-        findings = await look(load(config_of(server.url, tmp_path, *members)))
-    assert [(finding.members, finding.price_known) for finding in findings] == [
+        results = await probe(load(config_of(server.url, tmp_path, *members)))
+    assert [(result.members, result.price_known) for result in results] == [
         (("m0",), True),
         (("m1", "m2"), False),
     ]
@@ -176,13 +177,13 @@ async def test_the_command_prints_a_plain_table_and_no_key(tmp_path: Path) -> No
     assert result.exit_code == 0, result.output
     rows = {line.split()[0]: line.split() for line in result.stdout.splitlines() if line.strip()}
     titles = " ".join(rows["member"])
-    assert titles == "member backend reachable key good model known streams tools latency price known"
+    assert titles == "member backend reachable key valid model known streams tools latency price known"
     assert rows["m0"][:7] == ["m0", "api", "yes", "yes", "yes", "yes", "yes"]
     assert rows["m0"][8:] == ["ms", "no"]
     assert rows["m1"][2:7] == ["yes", "yes", "yes", "yes", "no"]
     assert rows["m2"][1:] == ["own", "-", "-", "-", "-", "-", "-", "no"]
     assert "m1: tools: HTTP 400 (tools_unsupported)\n" in result.stdout
-    assert "m2: not asked: it is an engine of our own\n" in result.stdout
+    assert "m2: not probed: an engine of our own\n" in result.stdout
     assert "m0: answered in" in result.stderr
     assert KEY not in result.output
 
@@ -207,15 +208,15 @@ async def test_nobody_is_asked_without_the_option_or_with_a_bad_configuration(tm
 
 
 def test_a_terminal_of_80_columns_shows_every_column_whole() -> None:
-    finding = live_check.Finding(("ada",), "openrouter", True, True, *[True] * 5, 12345.0)
-    console = live_check.Console(width=80, record=True, force_terminal=True, file=io.StringIO())
-    console.print(live_check._table([finding], live_check.box.SIMPLE_HEAD))
+    result = probe_module.ProbeResult(("ada",), "openrouter", True, True, *[True] * 5, 12345.0)
+    console = Console(width=80, record=True, force_terminal=True, file=io.StringIO())
+    console.print(probe_module._table([result], probe_module.box.SIMPLE_HEAD))
     text = console.export_text()
     assert "…" not in text
     heads, row = text.splitlines()[1:3], text.splitlines()[4]
     assert " ".join(heads).split() == [
         *["key", "model", "price"],
-        *["member", "backend", "reachable", "good", "known", "streams", "tools", "latency", "known"],
+        *["member", "backend", "reachable", "valid", "known", "streams", "tools", "latency", "known"],
     ]
     assert row.split()[1:] == ["openrouter", *["yes"] * 5, "12345", "ms", "yes"]
 
@@ -223,4 +224,4 @@ def test_a_terminal_of_80_columns_shows_every_column_whole() -> None:
 def test_the_help_teaches() -> None:
     said = " ".join(run("check", "--help").stdout.split())
     assert "--live" in said
-    assert "Engines of your own are not asked" in said
+    assert "Engines of your own are not probed" in said

@@ -13,7 +13,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from cluster.cli.probe import look
+from cluster.cli.probe import probe
 from cluster.config.loader import load
 from cluster.serving.embedded_model import default_cache_dir, prepare
 from deployments.providers.base import Api
@@ -240,7 +240,7 @@ async def test_the_live_check_finds_it_well(server: Server, tmp_path: Path) -> N
     config["presets"] = {"fusion/merge": {"mode": "merge", "panel": ["openai-right"], "judge": "openai-right"}}
     file = tmp_path / "c.yaml"
     file.write_text(json.dumps(config))
-    for found in await look(load(file), total_s=400):
+    for found in await probe(load(file), total_s=400):
         good = found.backend.endswith("right")
-        assert (found.good, found.reachable, found.key_good) == (good, True, good), found
+        assert (found.passed, found.reachable, found.key_valid) == (good, True, good), found
         assert (found.model_known, found.streams, found.tools) == ((True,) * 3 if good else (None,) * 3), found

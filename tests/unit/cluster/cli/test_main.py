@@ -103,7 +103,7 @@ def run(*arguments: str, **more: Any) -> Any:
 def test_check_outlines_a_good_configuration() -> None:
     result = run("check")
     assert result.exit_code == 0
-    assert "is good" in result.stdout
+    assert ": OK" in result.stdout
     assert "fusion/debate: debate of precise, creative, concise" in result.stdout
 
 
