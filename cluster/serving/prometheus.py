@@ -1,5 +1,7 @@
-"""A Prometheus beside the service, for `fusion serve --metrics`: the real one, with the scrape configuration that Ray
-writes for each of its sessions. It follows Ray's nodes as they come and go."""
+"""Starts a Prometheus beside the service, for `fusion serve --metrics`.
+
+It uses the scrape configuration that Ray writes for each session, which follows nodes as they join and leave.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,7 @@ import httpx
 from cluster.serving.startup import StartFailed
 
 START_TIMEOUT_S = 30.0
+"""Time for Ray to write the scrape configuration and for Prometheus to become ready."""
 
 
 INSTALL = (
@@ -23,11 +26,11 @@ INSTALL = (
 
 
 class PrometheusMissing(Exception):
-    """There is no `prometheus` to start."""
+    """There is no `prometheus` on PATH."""
 
 
 def find() -> str:
-    """The path of the `prometheus` that is on PATH.
+    """Returns the path of the `prometheus` on PATH.
 
     Raises:
         PrometheusMissing: there is none.
@@ -39,8 +42,13 @@ def find() -> str:
 
 
 def command(binary: str, session: Path, port: int) -> list[str]:
-    """What starts Prometheus on the loopback address for a session of Ray, whose folder this is. What it stores goes
-    into that folder too."""
+    """Returns the command line of a Prometheus on the loopback address for a Ray session.
+
+    Args:
+        binary: path of the executable.
+        session: folder of the session; the data goes there too.
+        port: port to listen on.
+    """
     return [
         binary,
         f"--config.file={session / 'metrics/prometheus/prometheus.yml'}",
@@ -50,10 +58,10 @@ def command(binary: str, session: Path, port: int) -> list[str]:
 
 
 def start(binary: str, session: Path, port: int) -> subprocess.Popen[bytes]:
-    """Start Prometheus and wait until it answers queries. It ends with the run, like everything that carries its mark.
+    """Starts Prometheus and waits until it is ready. It inherits the mark of the run and ends with it.
 
     Raises:
-        StartFailed: Ray wrote no scrape configuration, or Prometheus ended or is not ready in time.
+        StartFailed: Ray wrote no scrape configuration in time, or Prometheus ended or is not ready in time.
     """
     configuration = session / "metrics/prometheus/prometheus.yml"
     log = session / "logs/prometheus.log"
@@ -62,18 +70,18 @@ def start(binary: str, session: Path, port: int) -> subprocess.Popen[bytes]:
         if time.monotonic() > ends_at:
             raise StartFailed(f"Ray wrote no scrape configuration for Prometheus: {configuration} is not there")
         time.sleep(0.1)
-    with log.open("wb") as written:
+    with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603
             command(binary, session, port),
             stdin=subprocess.DEVNULL,
-            stdout=written,
-            stderr=written,
+            stdout=output,
+            stderr=output,
             env=dict(os.environ),
         )
     with httpx.Client(trust_env=False, timeout=2) as client:
         while time.monotonic() < ends_at:
             if process.poll() is not None:
-                raise StartFailed(f"Prometheus ended with {process.returncode}: {_last_line(log)} ({log} has more)")
+                raise StartFailed(f"Prometheus ended with {process.returncode}: {_last_line(log)} (see {log})")
             try:
                 if client.get(f"http://127.0.0.1:{port}/-/ready").status_code == 200:
                     return process
@@ -82,7 +90,7 @@ def start(binary: str, session: Path, port: int) -> subprocess.Popen[bytes]:
             time.sleep(0.1)
     process.kill()
     process.wait()
-    raise StartFailed(f"Prometheus is not ready after {START_TIMEOUT_S:.0f} s ({log} has more)")
+    raise StartFailed(f"Prometheus is not ready after {START_TIMEOUT_S:.0f} s (see {log})")
 
 
 def _last_line(log: Path) -> str:

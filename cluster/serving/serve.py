@@ -1,6 +1,6 @@
-"""What `fusion serve` does, from a configuration file to a service in the foreground, and back to nothing.
+"""`fusion serve`: starts a service, keeps it in the foreground, and ends all of its processes on a signal.
 
-configuration → port → embedded model → Ray → Serve → a real completion → ready … → signal → everything ended
+configuration → port → embedded model → Ray → Serve → first completion → ready … → signal → shutdown
 """
 
 # pyright: reportUnknownMemberType=false
@@ -25,42 +25,42 @@ from cluster.config.backends import VllmBackendConfig
 from cluster.config.base import is_loopback
 from cluster.config.loader import check_secrets, load
 from cluster.config.schema import ClusterConfig
-from cluster.serving import prometheus
-from cluster.serving.processes import mark_run, sweep, watch_run
+from cluster.serving import prometheus, ray_private
+from cluster.serving.processes import kill_marked, mark_run, start_watchdog
 from cluster.serving.startup import (
     Report,
     StartFailed,
     await_running,
     environment,
     in_background,
-    joining,
+    join_environment,
+    override_server,
     prepare_models,
-    quieten,
-    ray_session,
-    reachable,
-    with_server,
+    resolve_address,
+    silence_loggers,
 )
 from deployments.members.local_socket.paths import remove_unused
 
-FIRST_ANSWER_TIMEOUT_S = 180.0
+FIRST_COMPLETION_TIMEOUT_S = 180.0
 
 
 SHUTDOWN_TIMEOUT_S = 10.0
+"""Time for Serve to shut down, and for Ray after it."""
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-# Ray counts what a replica reserves, not what it uses: an engine and a judge have to fit on one core too.
+# Ray schedules by what replicas reserve, not by what they use: an engine and a judge must fit on one core too.
 _MIN_CPUS = 4
 
 
 class PortInUse(Exception):
-    """Something else listens where the service should."""
+    """Another process listens on a port that the service needs. The message names the port."""
 
 
 class Stopped(BaseException):
-    """A signal asked for the end. Not an `Exception`, so that nothing on the way takes it for a failure."""
+    """A signal ends the service. Not an `Exception`, so that no handler treats it as a failure."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
@@ -75,28 +75,27 @@ def serve(
     report: Report,
     metrics_port: int | None = None,
 ) -> int:
-    """Serve a configuration in the foreground until a signal comes. Returns that signal's number.
+    """Serves a configuration in the foreground until a signal arrives. Returns the number of the signal.
 
     Args:
         file: the configuration.
-        host: instead of the configuration's.
-        port: instead of the configuration's.
-        address: of a running Ray cluster to use; None starts one on this machine.
-        report: told what is being done, a line at a time.
-        metrics_port: where a Prometheus listens that is started for the service, on the loopback address; None starts
-            none.
+        host: overrides the configuration's host.
+        port: overrides the configuration's port.
+        address: running Ray cluster to deploy to; None starts one on this machine.
+        report: receives what is being done, one line at a time.
+        metrics_port: loopback port of a Prometheus to start beside the service; None starts none.
 
     Raises:
-        PrometheusMissing: one is wanted, and there is none; nothing was started.
-        ConfigError: the configuration cannot be used; nothing was started.
+        PrometheusMissing: `metrics_port` is given and there is no prometheus on PATH; nothing was started.
+        ConfigError: the configuration is invalid; nothing was started.
         PortInUse: nothing was started.
-        ModelUnavailable: the embedded model cannot be had; nothing was started.
+        ModelUnavailable: no source has the embedded model; nothing was started.
         StartFailed: everything that was started has been ended.
     """
     with _signals_raise():
         mark: str | None = None
         try:
-            config = with_server(load(file), host, port)
+            config = override_server(load(file), host, port)
             check_secrets(file, config, os.environ)
             _check_port(config.server.host, config.server.port)
             binary: str | None = None
@@ -106,90 +105,91 @@ def serve(
                 os.environ.setdefault("RAY_PROMETHEUS_HOST", f"http://127.0.0.1:{metrics_port}")
             folders = prepare_models(config, report)
             mark = mark_run()
-            watchdog = watch_run(mark)
-            # In a thread, while this one waits: what a signal raises in the middle of an import can get lost.
+            watchdog = start_watchdog(mark)
+            # In another thread, because an exception that a signal handler raises during an import can get lost.
             ray_started, deployed = in_background(
                 lambda: _start_ray(config, address, report), lambda: _deploy(config, folders, report)
             )
             ray_started.result()
-            _raise_on_signals()  # Ray has put handlers of its own in their place
+            _raise_on_signals()  # Ray has replaced the handlers
             if binary is not None and metrics_port is not None:
-                session = cast("Path", ray_session())  # Ray has started
+                session = cast("Path", ray_private.session_folder())  # Ray has started
                 prometheus.start(binary, session, metrics_port)
                 report(f"Prometheus: http://127.0.0.1:{metrics_port}")
-                report(f"it runs as: {' '.join(prometheus.command(binary, session, metrics_port))}")
+                report(f"Prometheus runs as: {' '.join(prometheus.command(binary, session, metrics_port))}")
             deployed.result()
-            watchdog.wait()  # it outlives this process, so this ends with a signal
+            watchdog.wait()  # the watchdog outlives this process: only a signal ends the wait
         except Stopped as stopped:
             return stopped.signum
         finally:
             if mark is not None:
-                _hold_signals()
+                _ignore_signals()
                 report("stopping")
                 _shut_down(address is None)
-                sweep(mark)
+                kill_marked(mark)
                 remove_unused()
     return 0
 
 
 def _start_ray(config: ClusterConfig, address: str | None, report: Report) -> None:
-    # What the environment says already of Prometheus and Grafana stays.
+    # Variables for Prometheus and Grafana that the user has set take precedence.
     os.environ |= config.observability.environment() | dict(os.environ)
-    os.environ |= environment(is_loopback(config.server.host)) | ({} if address is None else joining())
+    os.environ |= environment(is_loopback(config.server.host)) | ({} if address is None else join_environment())
     import ray  # reads the environment when it is imported
 
-    quieten("ray", "httpx", "vllm")
+    silence_loggers("ray", "httpx", "vllm")
     if any(isinstance(backend, VllmBackendConfig) for backend in config.backends.values()):
-        # Describing an engine imports vLLM here too, which takes longer than Ray's start: let it begin meanwhile.
+        # The definition of an engine deployment imports vLLM, which takes longer than Ray's start.
         in_background(lambda: import_module("deployments.vllm.deployment"))
     report("starting Ray" if address is None else f"connecting to Ray at {address}")
     try:
         if address is None:
-            where: dict[str, Any] = {"num_cpus": max(os.cpu_count() or 1, _MIN_CPUS)}
+            options: dict[str, Any] = {"num_cpus": max(os.cpu_count() or 1, _MIN_CPUS)}
         else:
-            where = {"address": reachable(address)}
-        context = ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
-    except Exception as error:  # Ray has no error of its own for this
-        raise StartFailed(_no_ray(address, error)) from error
+            options = {"address": resolve_address(address)}
+        context = ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:  # Ray raises no specific type
+        raise StartFailed(_ray_failure(address, error)) from error
     report(f"Ray is at {ray.get_runtime_context().gcs_address}")
     if context.dashboard_url:
         report(f"Ray's dashboard: http://{context.dashboard_url}")
 
 
-def _no_ray(address: str | None, error: Exception) -> str:
-    said = " ".join(str(error).split())
+def _ray_failure(address: str | None, error: Exception) -> str:
+    reason = " ".join(str(error).split())
     if address is not None:
-        return f"no Ray cluster can be joined at {address} ({said})"
-    return f"Ray does not start; the machine may have too much to do, then try again later ({said})"
+        return f"no Ray cluster can be joined at {address} ({reason})"
+    return f"Ray does not start; if the machine is overloaded, try again later ({reason})"
 
 
 def _deploy(config: ClusterConfig, folders: dict[str, str], report: Report) -> None:
     from ray import serve as ray_serve
 
+    from cluster.serving import applied_config
     from cluster.serving.app import APP_NAME, build
-    from cluster.serving.applied_config import remember
 
-    quieten("ray.serve")
+    silence_loggers("ray.serve")
     server = config.server
     serve_api: Any = ray_serve
     try:
         serve_api.start(http_options={"host": server.host, "port": server.port})
     except Exception as error:
-        said = " ".join(str(error).split())[:500]
-        raise StartFailed(f"Ray Serve does not start ({type(error).__name__}: {said})") from error
+        reason = " ".join(str(error).split())[:500]
+        raise StartFailed(f"Ray Serve does not start ({type(error).__name__}: {reason})") from error
     [deploying] = in_background(lambda: serve_api.run(build(config, folders=folders), name=APP_NAME))
     await_running(serve_api, APP_NAME, deploying, report)
-    report("asking for a first answer")
-    took_s = _first_answer(config)
-    remember(config)
+    report("requesting a first completion")
+    took_s = _first_completion(config)
+    applied_config.save(config)
     url = f"http://{server.host}:{server.port}"
     presets = ", ".join(config.presets)
-    print(f"ready {url} ({presets}; first answer in {took_s:.1f} s)", flush=True)  # noqa: T201
+    print(f"ready {url} ({presets}; first completion in {took_s:.1f} s)", flush=True)  # noqa: T201
     if server.api_keys_env is None:
         report("no keys are configured: only this machine can connect")
 
 
-def _first_answer(config: ClusterConfig) -> float:
+def _first_completion(config: ClusterConfig) -> float:
+    """Requests a short completion of the default preset. Returns the seconds that it took."""
     server = config.server
     headers: dict[str, str] = {}
     if server.api_keys_env is not None:
@@ -200,16 +200,16 @@ def _first_answer(config: ClusterConfig) -> float:
         "model": config.default_preset,
         "messages": [{"role": "user", "content": "Say hello."}],
         "max_tokens": 8,
-        "fusion": {"deadline_s": FIRST_ANSWER_TIMEOUT_S},
+        "fusion": {"deadline_s": FIRST_COMPLETION_TIMEOUT_S},
     }
     started = time.monotonic()
     try:
-        with httpx.Client(timeout=FIRST_ANSWER_TIMEOUT_S + 10, trust_env=False) as client:
-            reply = client.post(f"http://{host}:{server.port}/v1/chat/completions", json=body, headers=headers)
+        with httpx.Client(timeout=FIRST_COMPLETION_TIMEOUT_S + 10, trust_env=False) as client:
+            response = client.post(f"http://{host}:{server.port}/v1/chat/completions", json=body, headers=headers)
     except httpx.HTTPError as error:
-        raise StartFailed(f"no first answer: {type(error).__name__}") from error
-    if reply.status_code != 200:
-        raise StartFailed(f"no first answer: HTTP {reply.status_code} {reply.text[:500]}")
+        raise StartFailed(f"the first completion failed: {type(error).__name__}") from error
+    if response.status_code != 200:
+        raise StartFailed(f"the first completion failed: HTTP {response.status_code} {response.text[:500]}")
     return time.monotonic() - started
 
 
@@ -225,13 +225,13 @@ def _check_port(host: str, port: int, option: str = "--port") -> None:
             ) from None
 
 
-def _shut_down(ours: bool) -> None:
-    """Ask Serve, then Ray, to end, each for a bounded time: what is left after it is swept.
+def _shut_down(owns_ray: bool) -> None:
+    """Shuts down Serve, then Ray, each within `SHUTDOWN_TIMEOUT_S`; `kill_marked` ends what is left.
 
-    Ray comes down in its own way even when Serve hangs, for a process that is still connected dies with Ray's node.
+    Ray is shut down even if Serve hangs, because a process that is still connected dies together with Ray's node.
     """
     ray: Any = sys.modules.get("ray")
-    # It can be there in part, when the end comes in the middle of its import.
+    # The module is incomplete if the signal arrived during its import.
     if not getattr(ray, "is_initialized", bool)():
         return
     from ray import serve as ray_serve
@@ -239,9 +239,9 @@ def _shut_down(ours: bool) -> None:
     from cluster.serving.app import APP_NAME
 
     serve_api: Any = ray_serve
-    # What Ray's processes say of each other's end is of no use to anyone.
-    with Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere), redirect_stdout(nowhere):
-        for end in (serve_api.shutdown if ours else lambda: serve_api.delete(APP_NAME), ray.shutdown):
+    # Hides what Ray prints about its own processes ending.
+    with Path(os.devnull).open("w") as devnull, redirect_stderr(devnull), redirect_stdout(devnull):
+        for end in (serve_api.shutdown if owns_ray else lambda: serve_api.delete(APP_NAME), ray.shutdown):
             with suppress(Exception):
                 in_background(end)[0].result(SHUTDOWN_TIMEOUT_S)
 
@@ -259,14 +259,14 @@ def _signals_raise() -> Generator[None]:
 
 def _raise_on_signals() -> None:
     def stop(signum: int, _: FrameType | None) -> None:
-        _hold_signals()
+        _ignore_signals()
         raise Stopped(signum)
 
     for signum in _SIGNALS:
         signal.signal(signum, stop)
 
 
-def _hold_signals() -> None:
-    """The end is under way: asking again changes nothing."""
+def _ignore_signals() -> None:
+    """Ignores further signals during the shutdown."""
     for signum in _SIGNALS:
         signal.signal(signum, signal.SIG_IGN)

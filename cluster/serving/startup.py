@@ -1,4 +1,4 @@
-"""What starting a service and changing a running one have in common."""
+"""What `fusion serve` and `fusion apply` share: settings of Ray, models, and waiting until every deployment runs."""
 
 # pyright: reportUnknownMemberType=false
 from __future__ import annotations
@@ -16,29 +16,39 @@ from typing import Any
 from cluster.config.backends import VllmBackendConfig
 from cluster.config.loader import ConfigError, Problem
 from cluster.config.schema import ClusterConfig
-from cluster.serving import embedded_model as smollm2
-from cluster.serving import haproxy
+from cluster.serving import embedded_model, haproxy, ray_private
 
 REPORT_EVERY_S = 10.0
+"""How often a deployment that is not up yet is reported, although nothing has changed."""
 
 
 _FAILED = ("UNHEALTHY", "DEPLOY_FAILED")
 
 
 _FAILS_FOR_S = 3.0
+"""How long Serve must report a failure. Right after a change, a deployment may still have its earlier status."""
+
+
+_CONNECT_TIMEOUT_S = 5.0
+
+
+_POLL_S = 0.25
 
 
 Report = Callable[[str], None]
+"""Receives what is being done, one line at a time."""
 
 
 class StartFailed(Exception):
     """The service did not come up. The message says why."""
 
 
-_CONNECT_TIMEOUT_S = 5.0
+def override_server(config: ClusterConfig, host: str | None, port: int | None) -> ClusterConfig:
+    """Returns the configuration with the host and the port of the command line, where they are given.
 
-
-def with_server(config: ClusterConfig, host: str | None, port: int | None) -> ClusterConfig:
+    Raises:
+        ConfigError: the configuration is invalid with them.
+    """
     changes = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     if not changes:
         return config
@@ -50,25 +60,32 @@ def with_server(config: ClusterConfig, host: str | None, port: int | None) -> Cl
 
 
 def prepare_models(config: ClusterConfig, report: Report) -> dict[str, str]:
-    """The folders, by hub id, of the models that this machine has to have first."""
-    wanted = {backend.model for backend in config.backends.values() if isinstance(backend, VllmBackendConfig)}
-    if smollm2.HUB_ID not in wanted:
+    """Fetches the embedded model if the configuration uses it. Returns the folders of fetched models by hub id.
+
+    Raises:
+        ModelUnavailable: no source has the model.
+    """
+    models = {backend.model for backend in config.backends.values() if isinstance(backend, VllmBackendConfig)}
+    if embedded_model.HUB_ID not in models:
         return {}
-    return {smollm2.HUB_ID: str(smollm2.prepare(smollm2.default_cache_dir(), report))}
+    return {embedded_model.HUB_ID: str(embedded_model.prepare(embedded_model.default_cache_dir(), report))}
 
 
 def environment(local: bool) -> dict[str, str]:
-    """Serve's settings: HAProxy in front of the judge's replicas, which saves Serve's own proxy, in Python. On the
-    loopback address it listens nowhere else, and on ports that no other service on the machine has."""
+    """Returns the environment variables with which Ray and Serve run.
+
+    HAProxy serves in place of Serve's own proxy, which is written in Python. If `local`, HAProxy listens on the
+    loopback address alone, and on ports that no other service on this machine has.
+    """
     common = {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-        # It keeps a thousand lines of a replica's log back. Few are written here, and each says what went wrong.
+        # Optimized for throughput, Serve buffers a thousand log lines of a replica. Replicas here log only failures.
         "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
-        # Ray has its workers give way to everything else on a machine; here they are what the machine is for.
+        # Ray starts its workers at nice 15. On these machines they are the main workload.
         "RAY_worker_niceness": "0",
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
-        # By default a replica waits half a minute for proxies on other nodes before it ends.
+        # By default a stopping replica waits half a minute for proxies on other nodes.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
         # An HAProxy that died is missed after three looks, which by default takes half a minute.
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
@@ -89,26 +106,26 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def joining() -> dict[str, str]:
-    """The environment for joining a cluster. Ray gives each one that it starts a token, which it keeps in the home of
-    who started it, and sends it only when told so before it is imported."""
-    named = any(os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"))
-    if named or not (os.environ.get("RAY_AUTH_TOKEN") or (Path.home() / ".ray" / "auth_token").is_file()):
+def join_environment() -> dict[str, str]:
+    """Returns the environment variables for connecting to a running cluster.
+
+    Ray stores the token of a cluster that it starts in the home directory of the user, and sends it only if token
+    authentication is enabled before Ray is imported.
+    """
+    configured = any(os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"))
+    if configured or not (os.environ.get("RAY_AUTH_TOKEN") or (Path.home() / ".ray" / "auth_token").is_file()):
         return {}
     return {"RAY_AUTH_MODE": "token"}
 
 
-def reachable(address: str) -> str:
-    """Where the Ray cluster of that name is, once it was seen to listen. Ray itself would try for many minutes.
+def resolve_address(address: str) -> str:
+    """Returns the address, `host:port`, of a Ray cluster that accepts connections. Ray itself would retry for minutes.
 
     Raises:
-        OSError: there is none.
-        ValueError: that is no address.
+        OSError: nothing listens there.
+        ValueError: the address is malformed.
     """
-    from ray._private import services
-
-    known: Any = services
-    found: str | None = known.canonicalize_bootstrap_address(address)
+    found = ray_private.bootstrap_address(address)
     if found is None:
         raise ConnectionError("there is none")
     host, _, port = found.rpartition(":")
@@ -116,17 +133,21 @@ def reachable(address: str) -> str:
         return found
 
 
-def quieten(*loggers: str) -> None:
+def silence_loggers(*loggers: str) -> None:
+    """Lets these loggers emit errors only."""
     for name in loggers:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def in_background(*works: Callable[[], object]) -> list[Future[object]]:
-    """Work in a thread that a signal to this process does not have to wait for: one after the other, up to one that
-    fails. The thread stays, for Ray's processes end with the one that started them."""
+    """Runs functions one after the other in a daemon thread, so that a signal does not have to wait for them.
+
+    Returns a future for each. After a failure the later ones do not run and their futures stay pending. The thread
+    never ends, because processes that Ray starts end with the thread that started them.
+    """
     futures: list[Future[object]] = [Future() for _ in works]
 
-    def do() -> None:
+    def run() -> None:
         for work, future in zip(works, futures, strict=True):
             try:
                 future.set_result(work())
@@ -135,19 +156,26 @@ def in_background(*works: Callable[[], object]) -> list[Future[object]]:
                 break
         threading.Event().wait()
 
-    threading.Thread(target=do, daemon=True).start()
+    threading.Thread(target=run, daemon=True).start()
     return futures
 
 
 def await_running(
-    serve_api: Any, app_name: str, deploying: Future[object], report: Report, within_s: float | None = None
+    serve_api: Any, app_name: str, deploying: Future[object], report: Report, timeout_s: float | None = None
 ) -> None:
-    """Report on every deployment until all of them run; on those that do not yet, also every `REPORT_EVERY_S`.
+    """Reports each deployment's progress until all of them run.
+
+    Args:
+        serve_api: the module `ray.serve`.
+        app_name: the application.
+        deploying: is done once `serve.run` has returned.
+        report: receives a line for every change, and one every `REPORT_EVERY_S` for a deployment that is not up.
+        timeout_s: None waits without a limit.
 
     Raises:
-        StartFailed: one does not start, or not within this time.
+        StartFailed: a deployment does not start, or does not start in time.
     """
-    told: dict[str, tuple[str, float]] = {}
+    reported: dict[str, tuple[str, float]] = {}
     explained: dict[str, str] = {}
     failing_since: dict[str, float] = {}
     started = time.monotonic()
@@ -156,28 +184,27 @@ def await_running(
         deployments = _deployments(serve_api, app_name)
         for name, deployment in deployments.items():
             replicas = ", ".join(f"{count} {state.lower()}" for state, count in deployment.replica_states.items())
-            before, told_at = told.get(name, ("", 0.0))
-            is_slow = deployment.status != "HEALTHY" and took_s - told_at >= REPORT_EVERY_S
+            before, reported_at = reported.get(name, ("", 0.0))
+            is_slow = deployment.status != "HEALTHY" and took_s - reported_at >= REPORT_EVERY_S
             if replicas and (replicas != before or is_slow):
-                told[name] = (replicas, took_s)
+                reported[name] = (replicas, took_s)
                 up = sum(each.status == "HEALTHY" for each in deployments.values())
-                said = _first_line(deployment.message) if is_slow and deployment.message else ""
-                why = f"; {said}" if said and said != explained.get(name) else ""
-                explained[name] = said or explained.get(name, "")
+                message = _first_line(deployment.message) if is_slow and deployment.message else ""
+                why = f"; {message}" if message and message != explained.get(name) else ""
+                explained[name] = message or explained.get(name, "")
                 report(f"{name}: {replicas} ({took_s:.0f} s; {up} of {len(deployments)} deployments are up{why})")
-            # What Serve says of one for a moment may be of the time before this.
             if deployment.status not in _FAILED:
                 failing_since.pop(name, None)
             elif took_s - failing_since.setdefault(name, took_s) >= _FAILS_FOR_S:
-                raise StartFailed(_does_not_start(name, deployment.message))
-        if within_s is not None and took_s > within_s:
+                raise StartFailed(_start_failure(name, deployment.message))
+        if timeout_s is not None and took_s > timeout_s:
             late = {name: each.message for name, each in deployments.items() if each.status != "HEALTHY"}
             why = "; ".join(f"{name}: {message or 'it is starting'}" for name, message in late.items())
-            raise StartFailed(f"not all of it is up within {within_s:.0f} s: {why}")
-        time.sleep(0.25)
+            raise StartFailed(f"not every deployment is up within {timeout_s:.0f} s: {why}")
+        time.sleep(_POLL_S)
     if error := deploying.exception():
         failed = [
-            _does_not_start(name, deployment.message)
+            _start_failure(name, deployment.message)
             for name, deployment in _deployments(serve_api, app_name).items()
             if deployment.status in _FAILED
         ]
@@ -193,20 +220,9 @@ def _first_line(message: str) -> str:
     return message.strip().partition("\n")[0].removesuffix(".")
 
 
-def _does_not_start(name: str, message: str) -> str:
-    """What Serve says of a deployment, without the traceback of its replica."""
+def _start_failure(name: str, message: str) -> str:
+    """One line of Serve's message about a deployment: the last, which ends the traceback of its replica."""
     last = message.strip().rpartition("\n")[2]
-    return f"{name} does not start: {last} (Serve's logs, in {_logs()}, have more)"
-
-
-def _logs() -> str:
-    session = ray_session()
-    return f"{session / 'logs' / 'serve'}" if session else "Ray's folder"
-
-
-def ray_session() -> Path | None:
-    """The folder of the Ray session that this process is in, None where it is in none."""
-    from ray._private import worker
-
-    node: Any = worker._global_node  # pyright: ignore[reportPrivateUsage]
-    return Path(node.get_session_dir_path()) if node else None
+    session = ray_private.session_folder()
+    logs = session / "logs" / "serve" if session else "Ray's session folder"
+    return f"{name} does not start: {last} (see Serve's logs in {logs})"

@@ -114,7 +114,7 @@ def two_nodes() -> Iterator[tuple[str, Do]]:
     """A Ray cluster of two nodes on this machine: its address, and what kills the node that is not the head."""
     from ray.cluster_utils import Cluster
 
-    from cluster.serving.processes import mark_run, sweep
+    from cluster.serving.processes import kill_marked, mark_run
     from cluster.serving.startup import environment
 
     mark = mark_run()
@@ -133,7 +133,7 @@ def two_nodes() -> Iterator[tuple[str, Do]]:
 
             ray.shutdown()
             cluster.shutdown()
-        sweep(mark)
+        kill_marked(mark)
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -99,7 +99,7 @@ def test_what_does_not_start_is_taken_back(service: Service) -> None:
     said = refused.stderr.replace("\n", " ")
     assert "does not start" in said
     assert "the environment variable FUSION_CHAOS_NO_SUCH_KEY is unset or empty" in said
-    assert "The service goes on with the configuration that it had." in said
+    assert "The service continues with its previous configuration." in said
     assert "Traceback" not in said
     assert replicas(service) == before
 

@@ -49,17 +49,17 @@ def test_rays_dashboard_keeps_what_it_was_started_with(tmp_path: Path) -> None:
     before = config(tmp_path, observability={"grafana_host": "http://g:3000"})
     recalled = type(before).model_validate_json(before.model_dump_json())
     said: list[str] = []
-    assert applying._as_ray_was_started(recalled, before, said.append) == before
+    assert applying._keep_ray_settings(recalled, before, said.append) == before
     assert said == []
     after = config(tmp_path, observability={"grafana_host": "http://h:3000", "alerts": {"p99_s": 7}})
-    served = applying._as_ray_was_started(recalled, after, said.append).observability
+    served = applying._keep_ray_settings(recalled, after, said.append).observability
     assert (served.grafana_host, served.alerts.p99_s) == ("http://g:3000", 7)
-    assert ["end `fusion serve`" in said[0], "`fusion grafana push`" in said[1]] == [True, True]
+    assert ["stop `fusion serve`" in said[0], "`fusion grafana push`" in said[1]] == [True, True]
 
 
 def test_nobody_listens_where_a_cluster_should_be() -> None:
     with pytest.raises(OSError, match="refused"):
-        applying._reachable("127.0.0.1:1")
+        applying._find_cluster("127.0.0.1:1")
 
 
 def test_new_members_come_first_and_what_is_not_wanted_any_more_goes_last(tmp_path: Path) -> None:
