@@ -36,9 +36,12 @@ stderr = Console(stderr=True, highlight=False, emoji=False)
 
 
 def show(renderable: object, plain_width: int = PLAIN_WIDTH) -> None:
-    """Prints a table, a tree or marked-up text to standard output; outside of a terminal `plain_width` columns wide."""
+    """Prints a table, a tree or a line with markup to standard output.
+
+    Outside of a terminal, lines are not broken, and tables have up to `plain_width` columns.
+    """
     console = stdout if stdout.is_terminal else Console(width=plain_width, highlight=False, emoji=False)
-    console.print(renderable)
+    console.print(renderable, soft_wrap=isinstance(renderable, str) and not stdout.is_terminal)
 
 
 def say(line: str) -> None:

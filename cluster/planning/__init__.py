@@ -1,5 +1,5 @@
-"""What a configuration needs before anyone buys it. `plan.plan` answers, `report` prints it.
+"""Capacity planning: the hardware that a configuration needs. `plan.plan` computes it, `report` formats it.
 
-`memory` and `throughput` estimate an engine, `model_shape` reads a model's dimensions, `alternatives` looks for what
-would fit where the wanted one does not.
+`engine` plans one engine; its formulas are in `memory` (what fits) and `throughput` (how fast). `model_shape` reads a
+model's dimensions, `gpus` lists GPU types, `workload` turns a load into calls, `alternatives` suggests what would fit.
 """

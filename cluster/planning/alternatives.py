@@ -1,4 +1,4 @@
-"""What comes nearest to an engine that does not fit, and does."""
+"""Changes that make an engine fit that does not."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ from dataclasses import replace
 from typing import Any
 
 from cluster.planning.gpus import GPUS, Gpu
-from cluster.planning.memory import Sharding, misfit, on_gpu
+from cluster.planning.memory import Sharding, memory_on_gpu, sharding_error
 from cluster.planning.model_shape import ModelShape
 
-_MOST_SHARDS = 64
+_MAX_SHARDS = 64
 
 
-_WORTH = 0.25
+_MIN_LENGTH_SHARE = 0.25
+"""A context below this share of the wanted one is not suggested."""
 
 
-def nearest(shape: ModelShape, engine: Mapping[str, Any], gpu: Gpu) -> tuple[str, ...]:
-    """Changes of which each alone makes it fit, in the words of the configuration. In the order of what they take: less
-    length, FP8 weights, more GPUs, larger GPUs."""
+def alternatives(shape: ModelShape, engine: Mapping[str, Any], gpu: Gpu) -> tuple[str, ...]:
+    """Returns changes to the configuration, each of which makes the engine fit on its own.
+
+    The cheapest come first: a shorter context, FP8 weights, more GPUs, larger GPUs.
+    """
     return tuple(
         found
         for change in (_shorter, _quantized, _more_gpus, _larger_gpus)
@@ -28,9 +31,9 @@ def nearest(shape: ModelShape, engine: Mapping[str, Any], gpu: Gpu) -> tuple[str
 
 
 def _shorter(shape: ModelShape, engine: Mapping[str, Any], gpu: Gpu) -> Iterator[str]:
-    if misfit(shape, Sharding.of(engine)) is None:
-        longest = on_gpu(shape, engine, gpu).longest // 1024 * 1024
-        if longest >= _WORTH * shape.max_len:
+    if sharding_error(shape, Sharding.of(engine)) is None:
+        longest = memory_on_gpu(shape, engine, gpu).longest // 1024 * 1024
+        if longest >= _MIN_LENGTH_SHARE * shape.max_len:
             yield f"max_model_len: {longest}"
 
 
@@ -42,21 +45,21 @@ def _quantized(shape: ModelShape, engine: Mapping[str, Any], gpu: Gpu) -> Iterat
 
 
 def _more_gpus(shape: ModelShape, engine: Mapping[str, Any], gpu: Gpu) -> Iterator[str]:
-    """The fewest GPUs on which it fits, however they are now: the parts of a layer in one node, stages over nodes."""
-    now = Sharding.of(engine)
-    cuts = [
-        Sharding(tensor, pipeline, now.expert)
+    """Yields layouts on more GPUs, the fewest first: tensor parallel inside of a node, pipeline stages across nodes."""
+    current = Sharding.of(engine)
+    layouts = [
+        Sharding(tensor, pipeline, current.expert)
         for tensor in range(1, gpu.gpus_per_node + 1)
-        for pipeline in range(1, _MOST_SHARDS // tensor + 1)
+        for pipeline in range(1, _MAX_SHARDS // tensor + 1)
         if tensor == gpu.gpus_per_node or pipeline == 1
     ]
-    for cut in sorted(cuts, key=lambda each: (each.shards, each.pipeline)):
-        changed = {**engine, "tensor_parallel_size": cut.tensor, "pipeline_parallel_size": cut.pipeline}
-        if cut != now and cut.shards >= now.shards and _fits(shape, changed, gpu):
-            nodes = -(-cut.shards // gpu.gpus_per_node)
-            stages = f", pipeline_parallel_size: {cut.pipeline}" if cut.pipeline > 1 else ""
-            where = f"{cut.shards} {gpu.name} in {nodes} node{'s' if nodes > 1 else ''}"
-            yield f"tensor_parallel_size: {cut.tensor}{stages} ({where})"
+    for layout in sorted(layouts, key=lambda each: (each.shards, each.pipeline)):
+        changed = {**engine, "tensor_parallel_size": layout.tensor, "pipeline_parallel_size": layout.pipeline}
+        if layout != current and layout.shards >= current.shards and _fits(shape, changed, gpu):
+            nodes = -(-layout.shards // gpu.gpus_per_node)
+            stages = f", pipeline_parallel_size: {layout.pipeline}" if layout.pipeline > 1 else ""
+            where = f"{layout.shards} {gpu.name} in {nodes} node{'s' if nodes > 1 else ''}"
+            yield f"tensor_parallel_size: {layout.tensor}{stages} ({where})"
 
 
 def _larger_gpus(shape: ModelShape, engine: Mapping[str, Any], gpu: Gpu) -> Iterator[str]:
@@ -66,4 +69,7 @@ def _larger_gpus(shape: ModelShape, engine: Mapping[str, Any], gpu: Gpu) -> Iter
 
 
 def _fits(shape: ModelShape, engine: Mapping[str, Any], gpu: Gpu) -> bool:
-    return misfit(shape, Sharding.of(engine)) is None and on_gpu(shape, engine, gpu).longest >= shape.max_len
+    return (
+        sharding_error(shape, Sharding.of(engine)) is None
+        and memory_on_gpu(shape, engine, gpu).longest >= shape.max_len
+    )

@@ -1,8 +1,8 @@
-"""What an engine keeps in the memory of one GPU, counted as vLLM counts it.
+"""Computes the memory of one shard of an engine with vLLM's rules.
 
-vLLM takes `gpu_memory_utilization` of the whole card, loads the weights, measures what a forward pass at full batch
-needs besides (`Worker.determine_available_memory`), and cuts the rest into blocks of `block_size` tokens
-(`kv_cache_utils`). Weights and blocks follow from the model's shape. What it measures is estimated here.
+vLLM takes `gpu_memory_utilization` of the card, loads the weights, measures the peak of a forward pass at full batch
+(`Worker.determine_available_memory`), and divides the rest into KV cache blocks of `block_size` tokens
+(`kv_cache_utils`). Weights and blocks follow from the model's shape; the measured peak is estimated.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ GIB = 1024**3
 
 
 RUNTIME_GIB = 2.0
-"""CUDA's context, NCCL's buffers and CUDA graphs: an allowance, for they depend on the driver and the machine."""
+"""Allowance for CUDA's context, NCCL's buffers and CUDA graphs, which depend on the driver and the machine."""
 
 
 _CPU_RUNTIME_GIB = 1.5
@@ -33,19 +33,23 @@ _HUGE_CARD_GIB = 160
 
 @dataclass(frozen=True, slots=True)
 class Sharding:
-    """How an engine is cut: each layer into `tensor` parts, the layers into `pipeline` stages."""
+    """How an engine is divided among workers."""
 
     tensor: int = 1
+    """Parts of each layer."""
     pipeline: int = 1
+    """Stages of layers."""
     expert: bool = False
+    """Whether whole experts are distributed, instead of parts of each."""
 
     @property
     def shards(self) -> int:
+        """The number of workers."""
         return self.tensor * self.pipeline
 
     @classmethod
     def of(cls, engine: Mapping[str, Any]) -> Sharding:
-        """What vLLM's engine arguments say."""
+        """Reads vLLM's engine arguments."""
         return cls(
             int(engine.get("tensor_parallel_size", 1)),
             int(engine.get("pipeline_parallel_size", 1)),
@@ -55,24 +59,26 @@ class Sharding:
 
 @dataclass(frozen=True, slots=True)
 class EngineMemory:
-    """The memory of the shard that has the most to hold, in GiB, and what comes of it.
-
-    `budget_gib` is what vLLM takes of the card, or of the machine. `blocks` are whole ones; one is never given out.
-    `max_batch` is the number of sequences that vLLM computes at once at most.
-    """
+    """The memory of the shard with the most weights."""
 
     budget_gib: float
+    """What vLLM uses of the card, or of the machine."""
     weights_gib: float
     activations_gib: float
+    """Estimated peak of a forward pass at full batch."""
     runtime_gib: float
+    """Allowance for libraries and CUDA graphs."""
     kv_cache_gib: float
     kv_bytes_per_token: float
     blocks: int
+    """KV cache blocks. vLLM keeps one for itself."""
     block_size: int
+    """Tokens of a block."""
     max_batch: int
+    """Sequences that vLLM runs at once at most."""
 
     def sequences(self, tokens: int) -> int:
-        """How many sequences of so many tokens fit at once."""
+        """Returns how many sequences of `tokens` tokens fit at once."""
         return max(0, self.blocks - 1) // max(1, math.ceil(tokens / self.block_size))
 
     @property
@@ -81,36 +87,37 @@ class EngineMemory:
         return max(0, self.blocks - 1) * self.block_size
 
 
-def misfit(shape: ModelShape, sharding: Sharding) -> str | None:
-    """Why a model cannot be cut so, or None when it can. The rules are those of vLLM's layers."""
+def sharding_error(shape: ModelShape, sharding: Sharding) -> str | None:
+    """Returns why vLLM's layers cannot be divided this way, None if they can."""
     tensor, pipeline = sharding.tensor, sharding.pipeline
     if shape.heads % tensor:
-        return f"{shape.heads} attention heads cannot be shared by tensor_parallel_size {tensor}"
+        return f"{shape.heads} attention heads cannot be divided by tensor_parallel_size {tensor}"
     if max(shape.kv_heads, tensor) % min(shape.kv_heads, tensor):
-        return f"{shape.kv_heads} key-value heads cannot be shared by tensor_parallel_size {tensor}"
+        return f"{shape.kv_heads} key-value heads cannot be divided by tensor_parallel_size {tensor}"
     if not sharding.expert and shape.intermediate % tensor:
-        return f"an intermediate size of {shape.intermediate} cannot be shared by tensor_parallel_size {tensor}"
+        return f"an intermediate size of {shape.intermediate} cannot be divided by tensor_parallel_size {tensor}"
     if pipeline > shape.layers:
-        return f"{shape.layers} layers cannot be shared by pipeline_parallel_size {pipeline}"
+        return f"{shape.layers} layers cannot be divided by pipeline_parallel_size {pipeline}"
     return None
 
 
 def weight_bytes(shape: ModelShape, sharding: Sharding) -> float:
-    """Weights of the heaviest shard. Norms and routers are in each; key-value heads too, where there are too few."""
+    """Returns the bytes of weights of the largest shard. Norms and routers are replicated in every shard, and so are
+    key-value heads where there are fewer than shards."""
     tensor, stages = sharding.tensor, sharding.pipeline
     queries = 2 * shape.hidden * shape.head_dim * shape.heads / tensor
     keys = 2 * shape.hidden * shape.head_dim * max(1, shape.kv_heads // tensor)
     experts = math.ceil(shape.experts / tensor) if sharding.expert else shape.experts / tensor
     linear = (queries + keys + experts * shape.expert_weights) * shape.linear_bytes
-    whole = (shape.router_weights + shape.small_weights) * shape.dtype_bytes
-    ends = shape.embedding_weights / tensor * shape.dtype_bytes
-    # The first stage has the embedding and the last the output; a model in one piece has both, or one that is tied.
-    ends *= 1 if stages > 1 or shape.tied else 2
-    return math.ceil(shape.layers / stages) * (linear + whole) + ends
+    replicated = (shape.router_weights + shape.small_weights) * shape.dtype_bytes
+    embeddings = shape.embedding_weights / tensor * shape.dtype_bytes
+    # The first stage has the input embedding and the last the output one. A single stage has both unless they are tied.
+    embeddings *= 1 if stages > 1 or shape.tied else 2
+    return math.ceil(shape.layers / stages) * (linear + replicated) + embeddings
 
 
 def kv_bytes_per_token(shape: ModelShape, sharding: Sharding, engine: Mapping[str, Any]) -> float:
-    """What one shard keeps of a token: keys and values of its heads, in its layers."""
+    """Returns the bytes that one shard stores per token: keys and values of its heads and layers."""
     dtype = str(engine.get("kv_cache_dtype", "auto"))
     size = 1.0 if dtype.startswith("fp8") else shape.dtype_bytes
     heads = max(1, shape.kv_heads // sharding.tensor)
@@ -118,16 +125,16 @@ def kv_bytes_per_token(shape: ModelShape, sharding: Sharding, engine: Mapping[st
 
 
 def activation_bytes(shape: ModelShape, sharding: Sharding, batched_tokens: int, max_batch: int) -> float:
-    """What a forward pass at full batch holds at its peak, roughly: the hidden states and the largest layer's
-    intermediate ones for every token, and the logits of every sequence, in 32 bits and in three copies."""
+    """Estimates the peak of a forward pass at full batch: hidden and intermediate states of one layer for every token,
+    and three copies of 32-bit logits for every sequence."""
     projections = (shape.heads + 2 * shape.kv_heads) * shape.head_dim / sharding.tensor
     widened = shape.experts_per_token * (3 * shape.intermediate / sharding.tensor + shape.hidden)
     per_token = (4 * shape.hidden + projections + widened) * shape.dtype_bytes
     return batched_tokens * per_token + 3 * 4 * max_batch * shape.vocabulary
 
 
-def on_gpu(shape: ModelShape, engine: Mapping[str, Any], gpu: Gpu) -> EngineMemory:
-    """The memory of an engine's heaviest shard on such a card. `blocks` is 0 when the weights leave no room."""
+def memory_on_gpu(shape: ModelShape, engine: Mapping[str, Any], gpu: Gpu) -> EngineMemory:
+    """Returns the memory of an engine's largest shard on a GPU. `blocks` is 0 if the weights leave no room."""
     sharding = Sharding.of(engine)
     budget = gpu.memory_gib * float(engine.get("gpu_memory_utilization", 0.92))
     batched, batch = _batch_defaults(gpu)
@@ -141,10 +148,12 @@ def on_gpu(shape: ModelShape, engine: Mapping[str, Any], gpu: Gpu) -> EngineMemo
     return _memory(shape, engine, budget, weights, activations, RUNTIME_GIB, room, max_batch, block_size=16)
 
 
-def on_cpu(shape: ModelShape, engine: Mapping[str, Any], env: Mapping[str, str]) -> EngineMemory:
-    """The memory of an engine's heaviest shard on a CPU. `VLLM_CPU_KVCACHE_SPACE` is what it keeps for sequences,
-    in GiB; without it vLLM takes the machine's memory by `gpu_memory_utilization`, and nothing is known ahead but that
-    one sequence of full length has to fit."""
+def memory_on_cpu(shape: ModelShape, engine: Mapping[str, Any], env: Mapping[str, str]) -> EngineMemory:
+    """Returns the memory of an engine's largest shard on a CPU.
+
+    `VLLM_CPU_KVCACHE_SPACE` in `env` is the size of the KV cache in GiB. Without it vLLM takes a share of the machine's
+    memory, which is not known here, and the result has room for one sequence of full length.
+    """
     sharding = Sharding.of(engine)
     max_batch = int(engine.get("max_num_seqs") or 256)
     batched = int(engine.get("max_num_batched_tokens") or 2048)
@@ -185,7 +194,7 @@ def _memory(
 
 
 def _batch_defaults(gpu: Gpu) -> tuple[int, int]:
-    """Tokens and sequences of a batch at most: vLLM's defaults for a server (`EngineArgs.get_batch_defaults`)."""
+    """Returns the maximum tokens and sequences of a batch: vLLM's defaults (`EngineArgs.get_batch_defaults`)."""
     if gpu.memory_gib >= _HUGE_CARD_GIB:
         return 16384, 1024
     if gpu.memory_gib >= _LARGE_CARD_GIB and not gpu.name.startswith("A100"):

@@ -1,4 +1,4 @@
-"""How large a model is: from its own `config.json`, without its weights."""
+"""Reads the dimensions of a model from its `config.json`. The weights are not needed."""
 
 from __future__ import annotations
 
@@ -24,37 +24,48 @@ _FP8 = frozenset({"fp8", "fbgemm_fp8", "modelopt", "ptpc_fp8"})
 _INT4 = frozenset({"awq", "awq_marlin", "gptq", "gptq_marlin"})
 
 
-# Decoders whose layers are attention with grouped keys, a gated feed-forward network or experts, and two norms.
+# Decoders with grouped-query attention, a gated feed-forward network or experts, and two norms per layer.
 _FAMILIES = frozenset({"llama", "mistral", "mixtral", "qwen2", "qwen3", "qwen3_moe"})
 
 
 class ModelUnknown(Exception):
-    """A model's size cannot be found out. The message says what was tried."""
+    """The dimensions of a model are not available. The message says what was tried."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """A decoder's dimensions. `linear_bytes` is what a quantized weight of a linear layer takes, scales included."""
+    """The dimensions of a decoder-only transformer, as an engine loads it."""
 
     hidden: int
+    """Width of the hidden states."""
     layers: int
     heads: int
+    """Attention heads, for queries."""
     kv_heads: int
+    """Heads for keys and values."""
     head_dim: int
     intermediate: int
+    """Width of a feed-forward network, or of one expert."""
     experts: int
+    """Experts per layer; 1 for dense models."""
     experts_per_token: int
     vocabulary: int
+    """Tokens in the vocabulary."""
     max_len: int
+    """Longest sequence in tokens: `max_model_len`, or the model's own limit."""
     tied: bool
+    """Whether input and output share the embedding."""
     attention_bias: bool
     qk_norm: bool
+    """Whether queries and keys are normalized."""
     dtype_bytes: float
+    """Bytes of a weight that is not quantized."""
     linear_bytes: float
+    """Bytes of a weight of a linear layer, scales included."""
 
     @property
     def attention_weights(self) -> int:
-        """Weights of a layer's four projections."""
+        """Weights of the four projections of a layer."""
         return 2 * self.hidden * self.head_dim * (self.heads + self.kv_heads)
 
     @property
@@ -64,41 +75,41 @@ class ModelShape:
 
     @property
     def router_weights(self) -> int:
-        """Weights that choose among a layer's experts; they are never quantized."""
+        """Weights of the router of a layer, which are never quantized."""
         return self.hidden * self.experts if self.experts > 1 else 0
 
     @property
     def small_weights(self) -> int:
-        """A layer's norms and biases."""
+        """Weights of norms and biases of a layer."""
         biases = self.head_dim * (self.heads + 2 * self.kv_heads) if self.attention_bias else 0
         return 2 * self.hidden + biases + (2 * self.head_dim if self.qk_norm else 0)
 
     @property
     def embedding_weights(self) -> int:
-        """Weights of the embedding; the output has as many again, unless they are tied."""
+        """Weights of the input embedding. The output has as many of its own unless they are tied."""
         return self.vocabulary * self.hidden
 
     def parameters(self, experts: int | None = None) -> int:
-        """All parameters, or those of a model that had so many experts a layer."""
+        """Returns the number of parameters, or what it would be with another number of experts per layer."""
         feed_forward = (self.experts if experts is None else experts) * self.expert_weights
         layer = self.attention_weights + feed_forward + self.router_weights + self.small_weights
         return self.layers * layer + (1 if self.tied else 2) * self.embedding_weights + self.hidden
 
     @property
     def active_parameters(self) -> int:
-        """The parameters that one token meets."""
+        """Parameters that one token uses."""
         return self.parameters(self.experts_per_token)
 
     def kv_bytes_per_token(self, kv_dtype_bytes: float) -> float:
-        """What all layers keep of one token: a key and a value for each of the heads that have their own."""
+        """Returns the bytes of KV cache per token in all layers together."""
         return 2 * self.layers * self.kv_heads * self.head_dim * kv_dtype_bytes
 
 
 def find_config(model: str) -> Mapping[str, Any]:
-    """A model's `config.json`: from its folder, from the models known here, or from the model hub.
+    """Returns a model's `config.json` from its folder, from the models known here, or from the model hub.
 
     Raises:
-        ModelUnknown: none has it.
+        ModelUnknown: none of them has it.
     """
     folder = Path(model)
     if folder.is_dir():
@@ -113,23 +124,25 @@ def find_config(model: str) -> Mapping[str, Any]:
 
 
 def shape_of(config: Mapping[str, Any], engine: Mapping[str, Any]) -> ModelShape:
-    """A model's shape as an engine loads it: `dtype` and `quantization` of its arguments go before the model's own.
+    """Returns a model's dimensions. `dtype` and `quantization` of the engine arguments override the model's own.
 
     Raises:
-        ModelUnknown: the model is of a kind, or quantized in a way, that is not known here.
+        ModelUnknown: the architecture, the dtype or the quantization is not supported here.
     """
     family = config.get("model_type")
     if family not in _FAMILIES:
-        raise ModelUnknown(f"models of the type {family} cannot be planned; known are {', '.join(sorted(_FAMILIES))}")
+        raise ModelUnknown(
+            f"models of the type {family} are not supported; supported are {', '.join(sorted(_FAMILIES))}"
+        )
     heads = int(config["num_attention_heads"])
     experts = int(config.get("num_local_experts") or config.get("num_experts") or 1)
     dtype = str(engine.get("dtype") or "auto")
     if dtype == "auto":
         dtype = str(config.get("dtype") or config.get("torch_dtype") or "bfloat16")
-        # vLLM's own rule: 16 bits unless told otherwise.
+        # vLLM loads 32-bit models in 16 bits by default.
         dtype = "bfloat16" if dtype == "float32" else dtype
     if dtype not in _BYTES:
-        raise ModelUnknown(f"dtype {dtype} is not known; known are {', '.join(_BYTES)}")
+        raise ModelUnknown(f"dtype {dtype} is not supported; supported are {', '.join(_BYTES)}")
     return ModelShape(
         hidden=int(config["hidden_size"]),
         layers=int(config["num_hidden_layers"]),
@@ -155,7 +168,7 @@ def _linear_bytes(config: Mapping[str, Any], engine: Mapping[str, Any], dtype_by
     if not method:
         return dtype_bytes
     if method in _FP8:
-        return 1.0  # a scale a channel or a tensor is nothing beside it
+        return 1.0  # scales per channel or tensor are negligible
     if method in _INT4:
         return _grouped(int(described.get("bits", 4)), int(described.get("group_size", 128)), zeros=True)
     if method == "compressed-tensors":
@@ -164,29 +177,29 @@ def _linear_bytes(config: Mapping[str, Any], engine: Mapping[str, Any], dtype_by
         if weights:
             size = weights.get("group_size") or 0
             return _grouped(int(weights["num_bits"]), int(size), zeros=False)
-    raise ModelUnknown(
-        f"the quantization {method} is not known; known are compressed-tensors, {', '.join(sorted(_FP8 | _INT4))}"
-    )
+    supported = ", ".join(sorted({"compressed-tensors", *_FP8, *_INT4}))
+    raise ModelUnknown(f"the quantization {method} is not supported; supported are {supported}")
 
 
 def _grouped(bits: int, group_size: int, *, zeros: bool) -> float:
-    """Bytes a weight: its bits, and its part of the group's 16-bit scale and, where there is one, zero point."""
+    """Returns bytes per weight, including its share of the group's 16-bit scale and of the zero point, if any."""
     extra = (16 + (bits if zeros else 0)) / group_size if group_size > 0 else 0.0
     return (bits + extra) / 8
 
 
 def _from_hub(model: str, known: list[str]) -> Mapping[str, Any]:
-    here = f"It is no folder here, nor one of the models known without the hub ({', '.join(known)})"
+    unknown = (
+        f"the dimensions of {model} are not known. It is neither a local folder nor a model known without the hub "
+        f"({', '.join(known)})"
+    )
     try:
         hub: Any = importlib.import_module("huggingface_hub")
     except ImportError:
-        raise ModelUnknown(f"the size of {model} is not known. {here}, and huggingface-hub is not installed") from None
+        raise ModelUnknown(f"{unknown}, and huggingface-hub is not installed") from None
     try:
         file = hub.hf_hub_download(model, "config.json", etag_timeout=_HUB_TIMEOUT_S)
     except Exception as error:
-        raise ModelUnknown(
-            f"the size of {model} is not known. {here}, and the model hub gave nothing ({type(error).__name__})"
-        ) from None
+        raise ModelUnknown(f"{unknown}, and the model hub has no config.json of it ({type(error).__name__})") from None
     return _read(Path(file))
 
 

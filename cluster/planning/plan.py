@@ -1,7 +1,7 @@
-"""What a configuration needs before anyone buys it: GPUs, nodes, replicas, memory, money; or why it cannot be.
+"""Plans the GPUs, nodes, replicas, memory and money that a configuration needs, or says why it cannot run.
 
-Memory is counted as vLLM counts it (`cluster.planning.memory`); speed is an estimate (`cluster.planning.throughput`).
-Nothing is started, and neither Ray nor vLLM is imported.
+Memory follows vLLM's rules (`cluster.planning.memory`); speed is an estimate (`cluster.planning.throughput`). Neither
+has been validated on GPUs. Nothing is started, and neither Ray nor vLLM is imported.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from cluster.config.backends import RemoteBackendConfig, RemoteReplicas
 from cluster.config.schema import ClusterConfig, JudgeReplicas
-from cluster.planning.engine import EngineToPlan, FindConfig, Refused
+from cluster.planning.engine import EnginePlanner, FindConfig, Refused
 from cluster.planning.model_shape import find_config
 from cluster.planning.results import DeploymentPlan, EnginePlan, Hardware, Plan, Refusal, ReplicaNeeds
 from cluster.planning.workload import Load, MemberCall, calls_of
@@ -24,25 +24,25 @@ def plan(
     hardware: Hardware | None = None,
     find: FindConfig = find_config,
 ) -> Plan:
-    """What a configuration needs, for a load or as it stands.
+    """Plans a configuration for a load, or for its minimum of replicas without one.
 
     Raises:
-        ValueError: the load names a preset that is not there.
+        ValueError: the configuration does not have the preset of the load.
     """
-    bought = hardware or Hardware()
+    assumed = hardware or Hardware()
     calls = calls_of(config, load) if load else ()
     deployments = [_io_bound("judge", config.judge.replicas)]
     engines: list[EnginePlan] = []
     refusals: list[Refusal] = []
     notes: list[str] = []
     for name, backend in config.backends.items():
-        members = [member for member, voice in config.members.items() if voice.backend == name]
+        members = [member for member, settings in config.members.items() if settings.backend == name]
         if isinstance(backend, RemoteBackendConfig):
             if members:
                 deployments.append(_io_bound(f"remote:{name}", backend.replicas))
         elif members:
             ours = [call for call in calls if call.member in members]
-            engine = EngineToPlan(name, backend, ours, load, bought, find)
+            engine = EnginePlanner(name, backend, ours, load, assumed, find)
             try:
                 planned = engine.plan()
             except Refused as refused:
@@ -59,12 +59,12 @@ def plan(
 
 
 def _io_bound(name: str, replicas: JudgeReplicas | RemoteReplicas) -> DeploymentPlan:
-    """A deployment that waits for others, with the cores that Ray sets aside for its replicas."""
+    """Plans a deployment whose replicas only wait for others, with the cores that Ray reserves for them."""
     return DeploymentPlan(name, ReplicaNeeds(cpus=replicas.num_cpus), replicas.min, replicas.max, replicas.min)
 
 
 def _charges(config: ClusterConfig, calls: Iterable[MemberCall]) -> float | None:
-    """What remote members charge for one fused request, in US dollars."""
+    """Returns what remote members charge for one fused request, in US dollars; None if a price is unknown."""
     total = 0.0
     for call in calls:
         member = config.members[call.member]

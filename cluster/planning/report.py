@@ -1,4 +1,4 @@
-"""A plan as tables for people, and as JSON for scripts."""
+"""Formats a plan as tables and as JSON."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from dataclasses import asdict
 from rich.console import RenderableType
 from rich.table import Table
 
-from cluster.planning.engine import BUSY
+from cluster.planning.engine import TARGET_UTILIZATION
 from cluster.planning.gpus import GPUS
 from cluster.planning.plan import DeploymentPlan, EnginePlan, Plan
-from cluster.planning.throughput import ALL_REDUCE_S, COMPUTING, READING
+from cluster.planning.throughput import ALL_REDUCE_S, BANDWIDTH_EFFICIENCY, COMPUTE_EFFICIENCY
 from cluster.planning.workload import Load
 
-_HOURS_A_MONTH = 730
+_HOURS_PER_MONTH = 730
+
+
+NOT_VALIDATED = "Not validated on GPUs: the plan is computed, and no run on GPUs has confirmed it."
 
 
 def as_json(plan: Plan, load: Load | None) -> str:
-    """Everything that is known, with null for what is not. `refusals` is empty when the plan can be."""
+    """Returns the plan as JSON, with null for what is unknown. `refusals` is empty if everything fits."""
     engines = [
         asdict(engine)
         | {
@@ -32,6 +35,7 @@ def as_json(plan: Plan, load: Load | None) -> str:
         {
             "load": asdict(load) if load else None,
             "fits": not plan.refusals,
+            "validated_on_gpus": False,
             "refusals": [asdict(refusal) for refusal in plan.refusals],
             "engines": engines,
             "deployments": [asdict(each) | {"gpus": each.gpus} for each in plan.deployments],
@@ -44,7 +48,7 @@ def as_json(plan: Plan, load: Load | None) -> str:
 
 
 def as_tables(plan: Plan, load: Load | None) -> Iterator[RenderableType]:
-    """Tables, and lines below them that say what they rest on."""
+    """Yields tables, and below them the assumptions behind them."""
     for engine in plan.engines:
         yield from _engine_parts(engine, load)
     yield _deployments_table(plan)
@@ -55,19 +59,21 @@ def as_tables(plan: Plan, load: Load | None) -> Iterator[RenderableType]:
         yield f"Note: {note}."
     if any(engine.speed for engine in plan.engines):
         yield (
-            f"Speed is an estimate, not a promise: a roofline (Pope et al., arXiv 2211.05102) at {READING:.0%} of the "
-            f"cards' bandwidth and {COMPUTING:.0%} of their arithmetic, {ALL_REDUCE_S * 1e6:.0f} µs for adding up a "
-            f"layer over NVLink, full batches, nothing found in a prefix cache, replicas {BUSY:.0%} busy."
+            f"Speed is an estimate: a roofline (Pope et al., arXiv 2211.05102) at {BANDWIDTH_EFFICIENCY:.0%} of the "
+            f"cards' bandwidth and {COMPUTE_EFFICIENCY:.0%} of their FLOPS, {ALL_REDUCE_S * 1e6:.0f} µs per all-reduce "
+            f"over NVLink, full batches, no hits in the prefix cache, replicas {TARGET_UTILIZATION:.0%} busy."
         )
+    if plan.refusals or any(each.gpus for each in plan.deployments):
+        yield NOT_VALIDATED
 
 
 def refused(plan: Plan) -> str:
-    """Every refusal with its reason and what is nearest."""
+    """Returns every refusal with its reason and the nearest alternatives, as text."""
     lines: list[str] = []
     for refusal in plan.refusals:
         lines.append(f"{refusal.where}: {refusal.reason}")
-        first, *others = refusal.nearest or ("nothing that is known here fits",)
-        lines.append(f"  nearest that can: {first}")
+        first, *others = refusal.nearest or ("nothing known here fits",)
+        lines.append(f"  nearest that fits: {first}")
         lines += [f"  or: {other}" for other in others]
     return "\n".join(lines)
 
@@ -76,24 +82,24 @@ def _engine_parts(engine: EnginePlan, load: Load | None) -> Iterator[RenderableT
     memory, shape, cut = engine.memory, engine.shape, engine.sharding
     active = f", {_count(shape.active_parameters)} active" if shape.experts > 1 else ""
     yield f"[bold]{engine.backend}[/bold]: {engine.model}, {_count(shape.parameters())} parameters{active}"
-    table = Table("GiB of each shard", "to give", "weights", "computing", "runtime", "KV cache")
+    table = Table("GiB per shard", "available", "weights", "activations", "runtime", "KV cache")
     parts = (memory.budget_gib, memory.weights_gib, memory.activations_gib, memory.runtime_gib, memory.kv_cache_gib)
     shards = f"{cut.shards} shard{'s' if cut.shards > 1 else ''} ({cut.tensor} x {cut.pipeline})"
     table.add_row(shards, *(f"{gib:.1f}" for gib in parts))
     yield table
     yield (
-        f"{memory.blocks} blocks of {memory.block_size} tokens, {memory.kv_bytes_per_token / 1024:g} KiB a token: "
+        f"{memory.blocks} blocks of {memory.block_size} tokens, {memory.kv_bytes_per_token / 1024:g} KiB per token: "
         f"{engine.sequences} sequences of {engine.sequence_tokens} tokens fit at once"
     )
     if engine.speed and engine.requests_per_s:
         speed = engine.speed
         yield (
-            f"one replica at {speed.batch} at once, estimated: {1 / speed.batch_token_s:,.0f} tokens/s, "
+            f"one replica with {speed.batch} concurrent sequences, estimated: {1 / speed.batch_token_s:,.0f} tokens/s, "
             f"{speed.token_s * 1000:.0f} ms between tokens, {1 / speed.prompt_token_s:,.0f} prompt tokens/s, "
             f"{engine.requests_per_s:.3g} fused requests/s"
         )
     elif load:
-        yield "no estimate of its speed: what CPUs can read and compute is not known here"
+        yield "no estimate of its speed: the bandwidth and FLOPS of CPUs are not known here"
 
 
 def _count(parameters: int) -> str:
@@ -101,7 +107,7 @@ def _count(parameters: int) -> str:
 
 
 def _deployments_table(plan: Plan) -> Table:
-    table = Table("deployment", "replicas", "a replica takes", "GPUs", "nodes", "$/h", "$/month")
+    table = Table("deployment", "replicas", "resources per replica", "GPUs", "nodes", "$/h", "$/month")
     for each in plan.deployments:
         table.add_row(
             each.name,
@@ -115,9 +121,9 @@ def _deployments_table(plan: Plan) -> Table:
     gpus = sum(each.gpus for each in plan.deployments)
     table.add_section()
     nodes = sum(each.nodes for each in plan.deployments)
-    table.add_row("all", "", "", str(gpus or "-"), str(nodes or "-"), *_money(total, known=not gpus))
+    table.add_row("total", "", "", str(gpus or "-"), str(nodes or "-"), *_money(total, known=not gpus))
     if gpus and total is None:
-        table.caption = "a price is wanted: --gpu-hour-usd 2.50, or --gpu-hour-usd H100=2.50 for one type"
+        table.caption = "add a price: --gpu-hour-usd 2.50, or --gpu-hour-usd H100=2.50 for one type"
         table.caption_justify = "left"
     return table
 
@@ -125,31 +131,31 @@ def _deployments_table(plan: Plan) -> Table:
 def _needs(each: DeploymentPlan) -> str:
     replica = each.replica
     gpus = f"{replica.gpus} {replica.gpu} ({replica.gpu_memory_gib:.0f} GiB), " if replica.gpus else ""
-    spread = f", over {replica.nodes} nodes" if replica.nodes > 1 else ""
+    spread = f", across {replica.nodes} nodes" if replica.nodes > 1 else ""
     return f"{gpus}{replica.cpus:g} CPU, {replica.memory_gib:.1f} GiB{spread}"
 
 
 def _money(usd_per_hour: float | None, *, known: bool) -> tuple[str, str]:
     if not usd_per_hour:
         return ("-", "-") if known else ("?", "?")
-    return f"{usd_per_hour:,.2f}", f"{usd_per_hour * _HOURS_A_MONTH:,.0f}"
+    return f"{usd_per_hour:,.2f}", f"{usd_per_hour * _HOURS_PER_MONTH:,.0f}"
 
 
 def prices_from(options: list[str]) -> dict[str, float]:
-    """`H100=2.50` or `2.50` for every other type, as US dollars an hour.
+    """Parses prices of a GPU-hour in US dollars: `H100=2.50`, or `2.50` for every other type.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: an option has another form.
     """
     prices: dict[str, float] = {}
     for option in options:
         kind, _, price = option.rpartition("=")
         if kind and kind not in GPUS:
-            raise ValueError(f"the GPU {kind} is not known; known are {', '.join(GPUS)}")
+            raise ValueError(f"the GPU type {kind} is not known; known are {', '.join(GPUS)}")
         try:
             prices[kind] = float(price)
         except ValueError:
-            raise ValueError(f"{option!r} is no price; write 2.50, or H100=2.50 for one type") from None
+            raise ValueError(f"{option!r} is not a price; write 2.50, or H100=2.50 for one type") from None
         if not prices[kind] >= 0:
-            raise ValueError(f"{option!r} is no price: it is below 0")
+            raise ValueError(f"{option!r} is not a price: it is below 0")
     return prices

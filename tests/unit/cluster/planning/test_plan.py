@@ -12,7 +12,7 @@ import pytest
 from cluster.config.loader import load, named, shipped
 from cluster.config.schema import ClusterConfig
 from cluster.planning.gpus import GPUS
-from cluster.planning.memory import GIB, Sharding, misfit, on_gpu, weight_bytes
+from cluster.planning.memory import GIB, Sharding, memory_on_gpu, sharding_error, weight_bytes
 from cluster.planning.model_shape import ModelShape, ModelUnknown, find_config, shape_of
 from cluster.planning.plan import Hardware, plan
 from cluster.planning.throughput import speed
@@ -90,21 +90,23 @@ def test_shards_have_their_parts() -> None:
 
 
 def test_a_token_takes_a_key_and_a_value_of_each_layer_and_head() -> None:
-    one = on_gpu(_shape(), {}, GPUS["B200"])
+    one = memory_on_gpu(_shape(), {}, GPUS["B200"])
     assert one.kv_bytes_per_token == 2 * 56 * 8 * 128 * 2 == _shape().kv_bytes_per_token(2)
-    eight = on_gpu(_shape(), {"tensor_parallel_size": 8, "kv_cache_dtype": "fp8"}, GPUS["H100"])
+    eight = memory_on_gpu(_shape(), {"tensor_parallel_size": 8, "kv_cache_dtype": "fp8"}, GPUS["H100"])
     assert eight.kv_bytes_per_token == 2 * 56 * 1 * 128
-    assert on_gpu(_shape(), {"tensor_parallel_size": 16}, GPUS["H100"]).kv_bytes_per_token == 2 * 56 * 1 * 128 * 2
+    assert (
+        memory_on_gpu(_shape(), {"tensor_parallel_size": 16}, GPUS["H100"]).kv_bytes_per_token == 2 * 56 * 1 * 128 * 2
+    )
 
 
 def test_blocks_fill_what_the_rest_leaves() -> None:
-    memory = on_gpu(_shape(), {"tensor_parallel_size": 8}, GPUS["H100"])
+    memory = memory_on_gpu(_shape(), {"tensor_parallel_size": 8}, GPUS["H100"])
     held = memory.weights_gib + memory.activations_gib + memory.runtime_gib + memory.kv_cache_gib
     assert held == pytest.approx(memory.budget_gib) == pytest.approx(0.92 * GPUS["H100"].memory_gib)
     assert memory.blocks == int(memory.kv_cache_gib * GIB // (16 * memory.kv_bytes_per_token))
     assert memory.sequences(16) == memory.blocks - 1
     assert memory.sequences(17) == (memory.blocks - 1) // 2
-    given = on_gpu(_shape(), {"tensor_parallel_size": 8, "kv_cache_memory_bytes": GIB}, GPUS["H100"])
+    given = memory_on_gpu(_shape(), {"tensor_parallel_size": 8, "kv_cache_memory_bytes": GIB}, GPUS["H100"])
     assert given.blocks == GIB // (16 * 28672)
 
 
@@ -119,7 +121,7 @@ def test_blocks_fill_what_the_rest_leaves() -> None:
     ],
 )
 def test_a_model_is_cut_as_vllm_can_cut_it(sharding: Sharding, says: str | None) -> None:
-    reason = misfit(_shape(), sharding)
+    reason = sharding_error(_shape(), sharding)
     assert (reason is None) == (says is None)
     assert says is None or says in (reason or "")
 
@@ -177,7 +179,7 @@ def test_where_no_node_is_large_enough_stages_go_over_several() -> None:
 def test_strict_pack_wants_one_node() -> None:
     engine = {"tensor_parallel_size": 8, "pipeline_parallel_size": 2}
     (refusal,) = plan(_config(engine, placement={"strategy": "STRICT_PACK"})).refusals
-    assert "STRICT_PACK wants 16 GPUs in one node, and a node has 8" in refusal.reason
+    assert "STRICT_PACK needs 16 GPUs in one node, and a node has 8" in refusal.reason
     assert plan(_config(engine, placement={"strategy": "STRICT_PACK"}), None, Hardware(gpus_per_node=16)).refusals == ()
 
 
@@ -193,7 +195,7 @@ def test_a_load_takes_replicas_and_more_than_there_may_be_are_refused() -> None:
     assert planned.usd_per_hour == 48.0
     assert planned.refusals == ()
     (refusal,) = plan(config, Load(3.5 * one.requests_per_s, 1000, 300)).refusals
-    assert "take 4 replicas, and there may be 3" in refusal.reason
+    assert "need 4 replicas, and replicas.max is 3" in refusal.reason
     assert refusal.nearest[0] == "max: 4"
 
 
@@ -234,7 +236,7 @@ def test_remote_members_charge_by_the_token() -> None:
 
 def test_speed_follows_bandwidth_and_batch() -> None:
     shape, cut = _shape(), Sharding(8)
-    memory = on_gpu(shape, {"tensor_parallel_size": 8}, GPUS["H100"])
+    memory = memory_on_gpu(shape, {"tensor_parallel_size": 8}, GPUS["H100"])
     alone, full = (speed(shape, cut, GPUS["H100"], memory, batch, 1000) for batch in (1, 64))
     # A token alone reads the weights that it meets, and the time to add up 56 layers is the rest.
     read_s = 2 * shape.active_parameters / 8 / (3350e9 * 0.6)
@@ -269,10 +271,11 @@ def test_on_the_command_line() -> None:
     assert shown.exit_code == 0
     small = run("plan", "-c", "mixtral-8x22b", "--gpu-memory-gib", "64")
     assert "(64" in small.stdout
-    for said in ("140.6 B parameters, 39.2 B active", "estimate", "40.00"):
+    for said in ("140.6 B parameters, 39.2 B active", "estimate", "Not validated on GPUs", "40.00"):
         assert said in " ".join(shown.stdout.split())
     as_json = json.loads(run("plan", "-c", "mixtral-8x22b", "--json").stdout)
     assert (as_json["fits"], as_json["load"], as_json["usd_per_hour"]) == (True, None, None)
+    assert as_json["validated_on_gpus"] is False
     assert as_json["engines"][0]["parameters"] == 140_630_071_296
     small = run("plan", "-c", "mixtral-8x22b", "--gpu-memory-gib", "24", "--json")
     assert small.exit_code == 1
@@ -283,7 +286,7 @@ def test_on_the_command_line() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--gpu-hour-usd", "cheap"], "no price"),
+        (["--gpu-hour-usd", "cheap"], "not a price"),
         (["--gpu-hour-usd", "H1000=2"], "H1000 is not known"),
         (["--preset", "fusion/none"], "no preset 'fusion/none'"),
         (["-c", "no-such"], "the names that need none are embedded, mixtral-8x22b"),
@@ -308,5 +311,5 @@ def test_the_embedded_configuration_needs_cores_and_no_gpu() -> None:
 
 def test_a_gpu_of_no_type_is_asked_for() -> None:
     (refusal,) = plan(_config({"tensor_parallel_size": 8}, "gpu")).refusals
-    assert "the GPU's type is not said" in refusal.reason
+    assert "the type of the GPU is not specified" in refusal.reason
     assert plan(_config({"tensor_parallel_size": 8}, "gpu"), None, Hardware(gpu="H100")).refusals == ()
