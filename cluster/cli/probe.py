@@ -13,8 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from cluster.cli.output import notify, say, show, stderr, stdout
-from cluster.config.backends import RemoteBackendConfig, VllmBackendConfig, remote_backend
-from cluster.config.schema import ClusterConfig, MemberConfig
+from cluster.config.backends import RemoteBackendConfig, VllmBackendConfig
+from cluster.config.members import MemberConfig
+from cluster.config.schema import ClusterConfig
 from deployments.providers.member import RemoteMember
 from deployments.secrets import MissingSecret
 from fusion.chat import Call, Completion, Message, Request, Sampling, Tool
@@ -151,7 +152,7 @@ async def _probe_model(
     loop = asyncio.get_running_loop()
     has_key = backend.api_key_env is not None or backend.api_key_file is not None
     try:
-        member = RemoteMember(remote_backend(backend), model)
+        member = RemoteMember(backend.remote_backend(), model)
     except MissingSecret as error:
         return replace(known, key_valid=False, notes=(error.message,))
 

@@ -17,19 +17,22 @@ from deployments.resilience.retries import RetrySettings
 from deployments.secrets import Secret
 
 IO_BOUND_CPUS = 0.1
-"""Coordinating and waiting for others takes little of a core."""
+"""Cores that Ray reserves for a replica that mostly waits for others."""
 
 
 class Replicas(StrictModel):
-    """How many replicas serve a deployment, and how many calls each should have under way."""
+    """The replicas of a deployment."""
 
     min: Annotated[int, Field(ge=1)] = 1
+    """Minimum number of replicas."""
     max: Annotated[int, Field(ge=1)] = 1
+    """Maximum number of replicas."""
     target_ongoing: Annotated[int, Field(ge=1)] = 64
+    """Concurrent calls per replica that autoscaling aims at."""
 
     @property
     def max_ongoing(self) -> int:
-        """How many calls a replica takes; as many again may wait for it."""
+        """Maximum number of calls that a replica runs at once. As many again may wait for it."""
         return 4 * self.target_ongoing
 
     @model_validator(mode="after")
@@ -45,12 +48,14 @@ class RemoteReplicas(Replicas):
 
     target_ongoing: Annotated[int, Field(ge=1)] = 256
     num_cpus: Annotated[float, Field(gt=0)] = IO_BOUND_CPUS
+    """Cores that Ray reserves for each replica."""
 
 
 class Placement(StrictModel):
     """How Ray places a replica's shards on nodes."""
 
     strategy: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = "PACK"
+    """Strategy of the placement group that holds the shards of a replica."""
 
 
 class VllmBackendConfig(StrictModel):
@@ -58,56 +63,73 @@ class VllmBackendConfig(StrictModel):
 
     kind: Literal["vllm"]
     model: Annotated[str, Field(min_length=1)]
+    """Hub id, local path or object store URL."""
     engine: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """vLLM's engine arguments, verbatim."""
     accelerator: Annotated[str, Field(min_length=1)]
+    """`cpu`, `gpu` for any GPU, or a GPU type that Ray knows, such as `H100`."""
     placement: Placement = Placement()
     replicas: Replicas = Replicas()
     env: dict[str, str] = Field(default_factory=dict[str, str])
+    """Environment variables of the engine's processes."""
 
     @property
     def context_tokens(self) -> int | None:
-        """How many tokens a prompt and its answer may have together; None where the model itself says so."""
-        most = self.engine.get("max_model_len")
-        return most if isinstance(most, int) and most > 0 else None
+        """Maximum tokens of prompt and answer together; None if the model's own limit applies."""
+        max_len = self.engine.get("max_model_len")
+        return max_len if isinstance(max_len, int) and max_len > 0 else None
 
     @property
-    def keeps_what_it_read(self) -> bool:
-        """Whether a prompt that begins as an earlier one did is read from there on only. With several replicas the
-        earlier one may have been read by another."""
+    def reuses_prefixes(self) -> bool:
+        """Whether a prompt can rely on the cached prefix of an earlier one: prefix caching is on, and there is one
+        replica only."""
         return self.replicas.max == 1 and bool(self.engine.get("enable_prefix_caching", True))
 
 
 class TimeoutsConfig(StrictModel):
-    """Seconds allowed for each stage of a call."""
+    """Time limits of the stages of a call."""
 
     connect_s: Seconds = 5.0
+    """For connecting."""
     first_token_s: Seconds = 30.0
+    """Until the first token of a stream."""
     idle_s: Seconds = 20.0
+    """Between two tokens of a stream."""
     total_s: Seconds = 120.0
+    """For the whole call."""
 
 
 class RetriesConfig(StrictModel):
-    """How often a failed call is made again, and how long it waits at most before that."""
+    """Retries of failed calls."""
 
     attempts: Annotated[int, Field(ge=1, le=10)] = RetrySettings().attempts
+    """Maximum number of calls until one succeeds, the first one included."""
     max_backoff_s: Seconds = RetrySettings().max_backoff_s
+    """Maximum wait before a retry."""
 
 
 class BreakerConfig(StrictModel):
-    """When a failing backend is left alone, and for how long."""
+    """The circuit breaker of a member."""
 
     failures: Annotated[int, Field(ge=1)] = BreakerSettings().failures
+    """Failures within the window that open it, if they are at least half of the calls."""
     window_s: Seconds = BreakerSettings().window_s
+    """Length of the window."""
     cooldown_s: Seconds = BreakerSettings().cooldown_s
+    """Time that an open breaker refuses calls before it lets one through as a test."""
 
 
 class LimitsConfig(StrictModel):
-    """How much a backend is asked at once and a minute, all its members together, and how many calls may wait."""
+    """Limits of a backend, for all of its members together. None stands for no limit."""
 
     concurrency: Annotated[int, Field(ge=1)] | None = None
+    """Concurrent calls."""
     requests_per_minute: Annotated[int, Field(ge=1)] | None = None
+    """Calls begun in any 60 seconds."""
     tokens_per_minute: Annotated[int, Field(ge=1)] | None = None
+    """Tokens used in any 60 seconds."""
     max_queued: Annotated[int, Field(ge=0)] = LimitSettings().max_queued
+    """Calls that may wait for a slot; further ones are refused."""
 
 
 class RemoteBackendConfig(StrictModel):
@@ -115,10 +137,15 @@ class RemoteBackendConfig(StrictModel):
 
     kind: Literal["remote"]
     api: Api = "openai"
+    """Wire format."""
     base_url: str
+    """Address of the API, up to its version, without credentials or a query."""
     api_key_env: Annotated[str, Field(min_length=1)] | None = None
+    """Environment variable that holds the API key."""
     api_key_file: Annotated[str, Field(min_length=1)] | None = None
+    """File that holds the API key; an alternative to `api_key_env`."""
     allow_http: bool = False
+    """Permits `http` off the loopback range. Keys and prompts are then sent unencrypted."""
     timeouts: TimeoutsConfig = TimeoutsConfig()
     retries: RetriesConfig = RetriesConfig()
     breaker: BreakerConfig = BreakerConfig()
@@ -127,17 +154,30 @@ class RemoteBackendConfig(StrictModel):
 
     @property
     def cuts_prompts(self) -> bool:
-        """Whether it cuts a prompt that is too long without a word."""
+        """Whether the API truncates a prompt that is too long, without reporting it."""
         return self.api == "openai" and dialect_of(self.base_url).cuts_prompts
+
+    def remote_backend(self) -> RemoteBackend:
+        """Returns the settings with which a replica connects. They name the key and do not contain it."""
+        key = None
+        if self.api_key_env is not None or self.api_key_file is not None:
+            key = Secret(self.api_key_env, self.api_key_file)
+        return RemoteBackend(
+            self.base_url,
+            key,
+            Timeouts(**self.timeouts.model_dump()),
+            max_connections=self.replicas.max_ongoing,  # one per call, so that no call waits for a connection
+            api=self.api,
+        )
 
     @model_validator(mode="after")
     def _reachable_safely(self) -> RemoteBackendConfig:
         url = urlsplit(self.base_url)
         if url.scheme not in ("http", "https") or not url.hostname:
             raise ValueError(f"base_url must be an http or https URL with a host, not {self.base_url!r}")
-        _ = url.port  # raises for one that is no port
+        _ = url.port  # raises ValueError for an invalid port
         if url.username or url.query or url.fragment:
-            raise ValueError("base_url must hold neither credentials nor a query: a key belongs into api_key_env")
+            raise ValueError("base_url must contain neither credentials nor a query: put the key into api_key_env")
         if url.scheme == "http" and not (self.allow_http or is_loopback(url.hostname)):
             raise ValueError("base_url must be https off the loopback range, unless allow_http is true")
         if self.api_key_env is not None and self.api_key_file is not None:
@@ -146,17 +186,3 @@ class RemoteBackendConfig(StrictModel):
 
 
 BackendConfig = Annotated[VllmBackendConfig | RemoteBackendConfig, Field(discriminator="kind")]
-
-
-def remote_backend(config: RemoteBackendConfig) -> RemoteBackend:
-    """The backend that a configuration describes. Its key is named, not read."""
-    key = None
-    if config.api_key_env is not None or config.api_key_file is not None:
-        key = Secret(config.api_key_env, config.api_key_file)
-    return RemoteBackend(
-        config.base_url,
-        key,
-        Timeouts(**config.timeouts.model_dump()),
-        max_connections=config.replicas.max_ongoing,  # a call has one to itself, and none waits for one
-        api=config.api,
-    )

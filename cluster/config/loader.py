@@ -1,4 +1,4 @@
-"""Reads a configuration file, and says of every mistake in it where it is and what would be right."""
+"""Reads configuration files and reports every error with its line, its key and what was expected."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from cluster.config.backends import RemoteBackendConfig
+from cluster.config.base import Location
+from cluster.config.cross_field import cross_field_errors
 from cluster.config.kubernetes import kubernetes_errors
-from cluster.config.schema import ClusterConfig, Location
+from cluster.config.schema import ClusterConfig
 
 _SHIPPED = Path(__file__).parent / "shipped"
 
 
 EMBEDDED = _SHIPPED / "embedded.yaml"
-"""The configuration that needs neither a GPU nor a key."""
+"""The shipped configuration that needs neither a GPU nor a key."""
 
 
 def shipped() -> dict[str, Path]:
-    """The configurations that come along, by the name that stands for each."""
+    """Returns the files of the shipped configurations by name."""
     return {file.stem: file for file in sorted(_SHIPPED.glob("*.yaml"))}
 
 
 def named(name: Path | None) -> Path:
-    """The file that a configuration's name means: a path, or one that comes along; the embedded one without a name."""
+    """Returns the file for a path or the name of a shipped configuration; the embedded one for None."""
     if name is None:
         return EMBEDDED
     return name if name.exists() else shipped().get(str(name), name)
@@ -38,7 +40,7 @@ def named(name: Path | None) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake: its line and column (from 1), the path of the key, and what is wrong there."""
+    """One error in a configuration file. Lines and columns count from 1."""
 
     line: int
     column: int
@@ -51,7 +53,7 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """A configuration cannot be used. `problems` are in the order of the file."""
+    """A configuration is invalid. `problems` are in the order of the file."""
 
     def __init__(self, file: Path, problems: Iterable[Problem]) -> None:
         self.file = file
@@ -72,47 +74,47 @@ def load(file: Path) -> ClusterConfig:
     try:
         config = ClusterConfig.model_validate(document.value)
     except ValidationError as error:
-        # One problem a place: each branch of a union has its own opinion of what is wrong there.
+        # One problem per location: each branch of a union reports an error of its own.
         found = {_path(each["loc"]): each for each in reversed(error.errors(include_url=False, include_context=False))}
         raise ConfigError(
             file,
             [document.problem(path, _message(each["loc"], each["type"], each["msg"])) for path, each in found.items()],
         ) from None
-    _refuse(file, document, config.cross_field_errors())
+    _refuse(file, document, cross_field_errors(config))
     return config
 
 
 def check_renderable(file: Path, config: ClusterConfig) -> None:
-    """Make sure that Kubernetes can carry the configuration.
+    """Checks that the configuration works on Kubernetes.
 
     Raises:
-        ConfigError: with everything that it cannot.
+        ConfigError: with every setting that does not.
     """
     _refuse(file, _parse(file, _read(file)), kubernetes_errors(config))
 
 
 def check_secrets(file: Path, config: ClusterConfig, environ: Mapping[str, str]) -> None:
-    """Make sure that every key that the configuration names is there.
+    """Checks that every key that the configuration names exists.
 
     Raises:
-        ConfigError: naming each variable that is unset or empty and each file that is missing.
+        ConfigError: with each variable that is unset or empty and each file that is missing.
     """
     document = _parse(file, _read(file))
-    named: list[tuple[Location, str | None]] = [(("server", "api_keys_env"), config.server.api_keys_env)]
+    variables: list[tuple[Location, str | None]] = [(("server", "api_keys_env"), config.server.api_keys_env)]
     if config.traces is not None:
-        named.append((("traces", "hash_key_env"), config.traces.hash_key_env))
+        variables.append((("traces", "hash_key_env"), config.traces.hash_key_env))
     if config.tracing is not None:
-        named.append((("tracing", "headers_env"), config.tracing.headers_env))
+        variables.append((("tracing", "headers_env"), config.tracing.headers_env))
     problems: list[Problem] = []
     for name, backend in config.backends.items():
         if isinstance(backend, RemoteBackendConfig):
-            named.append((("backends", name, "api_key_env"), backend.api_key_env))
+            variables.append((("backends", name, "api_key_env"), backend.api_key_env))
             if backend.api_key_file is not None and not Path(backend.api_key_file).is_file():
                 where = ("backends", name, "api_key_file")
                 problems.append(document.problem(where, f"there is no file {backend.api_key_file}"))
     problems += [
         document.problem(location, f"the environment variable {variable} is unset or empty")
-        for location, variable in named
+        for location, variable in variables
         if variable is not None and not environ.get(variable, "").strip()
     ]
     if problems:
@@ -131,7 +133,7 @@ class _Document:
     root: yaml.Node
 
     def problem(self, location: Location, message: str) -> Problem:
-        """The problem with the place of the deepest part of the location that the file has."""
+        """Returns a problem at the deepest part of the location that the file has."""
         node, mark = self.root, self.root.start_mark
         for part in location:
             below = _child(node, part)
@@ -142,18 +144,16 @@ class _Document:
 
 
 class _NoDuplicates(yaml.SafeLoader):
-    """YAML's own loader takes the last of two equal keys in silence."""
+    """Refuses equal keys in a mapping, of which YAML's own loader would silently take the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[object] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
             if not isinstance(key, str):
-                raise yaml.constructor.ConstructorError(None, None, "keys must be text", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, "keys must be strings", key_node.start_mark)
             if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is there twice", key_node.start_mark
-                )
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", key_node.start_mark)
             seen.add(key)
         return cast("dict[Any, Any]", super().construct_mapping(node, deep))
 
@@ -162,7 +162,7 @@ def _read(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        message = f"there is no such file; the names that need none are {', '.join(shipped())}"
+        message = f"there is no such file; shipped configurations are {', '.join(shipped())}"
     except IsADirectoryError:
         message = "this is a directory, not a file"
     except UnicodeDecodeError:
@@ -200,13 +200,13 @@ def _child(node: yaml.Node, part: str | int) -> tuple[yaml.Mark, yaml.Node] | No
 
 
 def _path(location: Location) -> Location:
-    """The location without the names of union branches that pydantic puts in."""
+    """Returns the location without the names of union branches that pydantic adds."""
     fields = _walk(location)
     return tuple(part for part, is_key in zip(location, fields, strict=True) if is_key)
 
 
 def _walk(location: Location) -> list[bool]:
-    """For each part of a location, whether it is a key of the file."""
+    """Returns for each part of a location whether it is a key of the file."""
     at: list[Any] = [ClusterConfig]
     keys: list[bool] = []
     for part in location:

@@ -1,4 +1,4 @@
-"""The part of a configuration that is presets."""
+"""Presets as the configuration file has them."""
 
 from __future__ import annotations
 
@@ -22,46 +22,67 @@ from fusion.results import AnalysisMode, Mode
 
 
 class AgreementConfig(StrictModel):
-    """When candidates that agree make a judge needless."""
+    """When candidates agree so well that no judge is asked."""
 
     short: bool = AgreementPolicy().short
+    """Whether short answers, JSON and code that say the same count as agreement."""
     long: Annotated[float, Field(gt=0, le=1)] | None = AgreementPolicy().long
+    """Minimum similarity at which long answers agree; None always asks a judge about them."""
 
 
 class CriterionConfig(StrictModel):
-    """Something that judge models score by."""
+    """One criterion of a rubric."""
 
     name: CriterionName
     weight: Annotated[float, Field(gt=0, le=1000)] = Criterion("").weight
+    """Weight relative to the other criteria."""
     description: Annotated[str, Field(min_length=1, max_length=300)] | None = None
+    """What judge models are told about it."""
 
 
 class PresetConfig(StrictModel):
-    """A named panel, mode, judge and policy. `panel` and a list of judges are in order of trust and succession."""
+    """A panel with a mode, a judge and a policy, served as a model id."""
 
     mode: Mode
+    """How candidates become an answer: `best-of`, `merge`, `debate` or `auto`."""
     panel: Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_PANEL, strict=False)]
+    """Members, in order of trust."""
     judge: str | Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_PANEL, strict=False)]
+    """The member that judges, or several in order of succession."""
     quorum: Annotated[int, Field(ge=1)] | None = None
+    """Candidates that are enough to go on; None stands for half of the panel, rounded up."""
     straggler_grace: Annotated[float, Field(ge=0)] | Literal["adaptive"] = "adaptive"
+    """How long to wait for the others after the quorum: a fraction of the time that it took, or `adaptive`."""
     deadline_s: Seconds = Policy().deadline_s
+    """Time from a request's arrival to its answer."""
     max_cost_usd: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Maximum cost of all calls of a request."""
     rounds: Annotated[int, Field(ge=1, le=MAX_ROUNDS)] | None = None
+    """Rebuttals of a debate; None stands for 1."""
     decision: DecisionMode | None = None
+    """How a debate ends, or an auto whose candidates differ; None stands for `merge`."""
     both_orders: bool = True
+    """Whether a judge model that picks is asked twice, with the candidates in opposite orders."""
     agreement: AgreementConfig = AgreementConfig()
     jury: bool = False
+    """Whether all judges are asked at once and their ranks are combined."""
     rubric: Annotated[tuple[CriterionConfig, ...], Field(max_length=MAX_CRITERIA, strict=False)] = ()
+    """Criteria by which judge models score."""
     no_harm: bool = False
+    """Whether a merge is compared with the best candidate, which is returned if the merge loses."""
     analysis: AnalysisMode = "off"
+    """Whether candidates are compared, `beside` the decision or `before` it."""
     judge_timeout_s: Seconds | None = None
+    """Maximum time of a judge; None stands for its share of the time that is left."""
     prefill: bool = True
+    """Whether a judge model reads the first candidates while the others are being written, where its backend can."""
     verbatim: bool = True
+    """Whether a merge takes over code, tables, formulas and citations byte for byte."""
 
     @field_validator("rubric", mode="before")
     @classmethod
     def _by_weight(cls, value: Any) -> Any:
-        """A mapping of names to weights says the same as a list."""
+        """Accepts a mapping of names to weights in place of a list."""
         if not isinstance(value, dict):
             return value
         return [{"name": name, "weight": weight} for name, weight in cast("dict[Any, Any]", value).items()]
@@ -69,10 +90,10 @@ class PresetConfig(StrictModel):
     @field_validator("analysis", mode="before")
     @classmethod
     def _off(cls, value: object) -> object:
-        return "off" if value is False else value  # YAML reads a bare off as false
+        return "off" if value is False else value  # YAML parses a bare off as false
 
     def preset(self, name: str) -> Preset:
-        """The preset as the core knows it."""
+        """Returns the preset as a value of `fusion`."""
         return Preset(
             name=name,
             mode=self.mode,
@@ -105,7 +126,7 @@ class PresetConfig(StrictModel):
             raise ValueError(f"quorum ({self.quorum}) must not be above the panel's size ({len(self.panel)})")
         for name, modes in SETTINGS_OF_MODES.items():
             if getattr(self, name) is not None and self.mode not in modes:
-                raise ValueError(f"{name} belongs to the mode {' or '.join(modes)}, this is {self.mode}")
+                raise ValueError(f"{name} is for the mode {' or '.join(modes)}, this preset is {self.mode}")
         if len({each.name.casefold() for each in self.rubric}) < len(self.rubric):
             raise ValueError("rubric: two criteria have the same name")
         for _, why in inapplicable_settings(self.preset("")):

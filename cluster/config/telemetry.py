@@ -21,23 +21,31 @@ class RotateConfig(StrictModel):
     """When a file is finished and the next one begun."""
 
     max_bytes: Annotated[int, Field(ge=64 * 1024)] = RotateSettings().max_bytes
+    """Size of a file before compression that finishes it."""
     max_age_s: Annotated[float, Field(ge=1, le=86400)] = RotateSettings().max_age_s
+    """Age of a file that finishes it."""
 
 
 class KeepConfig(StrictModel):
     """How long files are kept, and how much of them."""
 
     days: Annotated[int, Field(ge=1)] | None = None
+    """Days to keep files after their own; None keeps them."""
     max_bytes: Annotated[int, Field(ge=1024 * 1024)] | None = None
+    """Maximum size of all finished files; None stands for no limit."""
 
 
 class TracesConfig(StrictModel):
     """Where fused requests are recorded, and how much of them."""
 
     path: Annotated[str, Field(min_length=1)]
+    """Folder, or URL of an object store without credentials."""
     content: Literal["none", "hash", "full"] = "none"
+    """What is kept of prompts and answers."""
     hash_key_env: Annotated[str, Field(min_length=1)] | None = None
+    """Environment variable that holds the key for `content: hash`."""
     spool: Annotated[str, Field(min_length=1)] | None = None
+    """Local folder that collects files for an object store; None uses the user's cache folder."""
     rotate: RotateConfig = RotateConfig()
     keep: KeepConfig = KeepConfig()
 
@@ -81,11 +89,17 @@ class TracingConfig(StrictModel):
     """Where spans go, and what is in them."""
 
     endpoint: str
+    """Address of a collector's OTLP/HTTP traces."""
     headers_env: Annotated[str, Field(min_length=1)] | None = None
+    """Environment variable that holds headers for the collector, such as its key."""
     service_name: Annotated[str, Field(min_length=1)] = "fusion-cluster"
+    """`service.name` of every span."""
     sample: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of traces that are sent, where the client's trace does not decide."""
     content: bool = False
+    """Whether spans contain prompts and answers."""
     resource: dict[str, str] = Field(default_factory=dict[str, str])
+    """Further resource attributes of every span."""
 
     @field_validator("endpoint")
     @classmethod

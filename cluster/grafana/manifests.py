@@ -6,9 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cluster.config.monitoring import Objectives
+from cluster.config.yaml_text import dump_yaml
 from cluster.grafana.alerts import alerts, prometheus_rule
 from cluster.grafana.dashboards.cost import COST
 from cluster.grafana.dashboards.engines import ENGINES
@@ -47,17 +46,5 @@ def _config_map(board: Dashboard) -> dict[str, Any]:
     }
 
 
-class _Dumper(yaml.SafeDumper):
-    """Texts of several lines as such."""
-
-
-def _block(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    plain: Any = dumper
-    return plain.represent_scalar("tag:yaml.org,2002:str", text, "|" if "\n" in text else None)
-
-
-_Dumper.add_representer(str, _block)
-
-
 def _text(manifest: dict[str, Any]) -> str:
-    return "# Made by `make dashboards`.\n" + yaml.dump(manifest, Dumper=_Dumper, sort_keys=False, width=1000)
+    return "# Made by `make dashboards`.\n" + dump_yaml(manifest)

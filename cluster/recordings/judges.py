@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from cluster.config.backends import RemoteBackendConfig, remote_backend
+from cluster.config.backends import RemoteBackendConfig
 from cluster.config.schema import ClusterConfig
 from cluster.recordings.folder import TracesError
 from deployments.members.profiled import Voiced
@@ -39,7 +39,7 @@ async def at_its_api(config: ClusterConfig, name: str) -> AsyncGenerator[Reached
     if not isinstance(backend, RemoteBackendConfig):
         raise TracesError(f"{name} is on an engine of its own: start `fusion serve` and say where with --url")
     try:
-        bare = RemoteMember(remote_backend(backend), profile.model, config.members[name].omits)
+        bare = RemoteMember(backend.remote_backend(), profile.model, config.members[name].omits)
     except MissingSecret as error:
         raise TracesError(f"{name}: {error.message}") from error
     wrappers = ResilienceSettings(timeouts=None, breaker=None, retries=RetrySettings(**backend.retries.model_dump()))

@@ -15,7 +15,8 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.schema import LoggingConfig
 
-from cluster.config.backends import RemoteBackendConfig, RemoteReplicas, VllmBackendConfig, remote_backend
+from cluster.config.backends import RemoteBackendConfig, RemoteReplicas, VllmBackendConfig
+from cluster.config.cross_field import cross_field_errors
 from cluster.config.schema import ClusterConfig, JudgeReplicas
 from cluster.serving.embedded_model import default_cache_dir
 from cluster.serving.versions import deployment_name, fingerprint, versioned
@@ -94,7 +95,7 @@ def application(args: dict[str, Any]) -> Application:
         ValueError: it is not a good one.
     """
     config = ClusterConfig.model_validate(args)
-    if problems := [f"{'.'.join(map(str, where))}: {what}" for where, what in config.cross_field_errors()]:
+    if problems := [f"{'.'.join(map(str, where))}: {what}" for where, what in cross_field_errors(config)]:
         raise ValueError("; ".join(problems))
     return build(config)
 
@@ -174,7 +175,7 @@ def _remote(
     limits = replace(limits, concurrency=min(limits.concurrency or replicas.max_ongoing, replicas.max_ongoing))
     let_in = replicas.max_ongoing + limits.max_queued + _BEING_REFUSED
     settings = RemoteSettings(
-        backend=remote_backend(backend),
+        backend=backend.remote_backend(),
         retries=RetrySettings(**backend.retries.model_dump()),
         breaker=BreakerSettings(**backend.breaker.model_dump()),
         limits=limits,

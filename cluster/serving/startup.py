@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.config.backends import VllmBackendConfig
+from cluster.config.cross_field import cross_field_errors
 from cluster.config.loader import ConfigError, Problem
 from cluster.config.schema import ClusterConfig
 from cluster.serving import embedded_model, haproxy, ray_private
@@ -53,7 +54,7 @@ def override_server(config: ClusterConfig, host: str | None, port: int | None) -
     if not changes:
         return config
     changed = config.model_copy(update={"server": config.server.model_copy(update=changes)})
-    problems = [Problem(1, 1, ".".join(map(str, where)), message) for where, message in changed.cross_field_errors()]
+    problems = [Problem(1, 1, ".".join(map(str, where)), message) for where, message in cross_field_errors(changed)]
     if problems:
         raise ConfigError(Path("command line"), problems)
     return changed

@@ -35,10 +35,13 @@ def _backend(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"server": {"host": "127.0.0.1"}}, "server.host: 127.0.0.1 cannot be reached from outside of a pod"),
-        ({"server": {"host": "0.0.0.0", "api_keys_env": "MY KEYS"}}, "server.api_keys_env: 'MY KEYS' is not a name"),
+        ({"server": {"host": "127.0.0.1"}}, "server.host: 127.0.0.1 is not reachable from outside of the pod"),
+        (
+            {"server": {"host": "0.0.0.0", "api_keys_env": "MY KEYS"}},
+            "server.api_keys_env: 'MY KEYS' is not a valid",
+        ),
         (_backend(base_url="http://localhost:9/v1"), "backends.api.base_url: in a pod the loopback address is the pod"),
-        (_backend(api_key_env="A=B"), "backends.api.api_key_env: 'A=B' is not a name"),
+        (_backend(api_key_env="A=B"), "backends.api.api_key_env: 'A=B' is not a valid name"),
         (_backend(api_key_file="keys/api"), "backends.api.api_key_file: 'keys/api' is relative"),
         ({"traces": {"path": "traces"}}, "traces.path: 'traces' is relative"),
         ({"traces": {"path": "s3://bucket/traces", "spool": "spool"}}, "traces.spool: 'spool' is relative"),
@@ -55,7 +58,7 @@ def test_what_kubectl_does_not_take_is_refused(tmp_path: Path) -> None:
     one = _config()["members"]["one"]
     refused = _render(_config(members={"one": {**one, "system": "Be brief. " * 25_000}}), tmp_path)
     assert refused.exit_code == 2
-    assert "of which `kubectl apply` takes 200000" in refused.output
+    assert "`kubectl apply` accepts 200000" in refused.output
 
 
 @pytest.mark.parametrize("path", ["s3://bucket/traces", "/var/lib/fusion/traces"])

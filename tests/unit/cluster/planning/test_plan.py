@@ -289,7 +289,7 @@ def test_on_the_command_line() -> None:
         (["--gpu-hour-usd", "cheap"], "not a price"),
         (["--gpu-hour-usd", "H1000=2"], "H1000 is not known"),
         (["--preset", "fusion/none"], "no preset 'fusion/none'"),
-        (["-c", "no-such"], "the names that need none are embedded, mixtral-8x22b"),
+        (["-c", "no-such"], "shipped configurations are embedded, mixtral-8x22b"),
     ],
 )
 def test_wrong_usage_is_2(options: list[str], says: str) -> None:
