@@ -43,10 +43,10 @@ class Replicas(StrictModel):
 
 
 class RemoteReplicas(Replicas):
-    """How many replicas serve a remote backend's members, how many calls each should have under way, and how much of
-    a core Ray sets aside for each."""
+    """The replicas of a remote backend. Each serves all of its members."""
 
     target_ongoing: Annotated[int, Field(ge=1)] = 256
+    """Concurrent calls per replica, of all members together, that autoscaling aims at."""
     num_cpus: Annotated[float, Field(gt=0)] = IO_BOUND_CPUS
     """Cores that Ray reserves for each replica."""
 
