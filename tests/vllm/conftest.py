@@ -1,9 +1,7 @@
-"""One Ray and one Serve for all tests here, and the engines, each started when the first test asks for it."""
+"""One Ray, one Serve and one engine for all tests here, started when the first test asks for it."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +10,7 @@ import ray
 from ray import serve
 
 from cluster.serving.embedded_model import default_cache_dir, prepare
-from tests.vllm import mixtral as small_mixtral
-from tests.vllm.engines import Engine, serve_engine
+from tests.vllm.engines import CONTEXT_TOKENS, Engine, serve_engine
 
 _START_TIMEOUT_S = 900
 
@@ -44,16 +41,7 @@ def smollm2(cluster: None) -> Iterator[Engine]:
     yield serve_engine(
         "smollm2",
         str(model),
-        {"max_model_len": 4096, "enable_auto_tool_choice": True, "tool_call_parser": "hermes"},
+        {"max_model_len": CONTEXT_TOKENS, "enable_auto_tool_choice": True, "tool_call_parser": "hermes"},
         {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0"},
     )
     serve.delete("smollm2")
-
-
-@pytest.fixture(scope="session")
-def mixtral(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """A Mixtral that speaks noise. Its replica runs its code beside its loop, which is Serve's default."""
-    folder = tmp_path_factory.mktemp("mixtral")
-    subprocess.run([sys.executable, "-m", small_mixtral.__name__, str(folder)], check=True)
-    yield serve_engine("mixtral", str(folder), small_mixtral.ENGINE, {})
-    serve.delete("mixtral")

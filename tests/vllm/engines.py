@@ -21,6 +21,8 @@ from fusion.presets import AgreementPolicy, DecisionMode, Policy, Pool, Preset, 
 from fusion.results import Mode
 from tests.support.member_contract import Subject
 
+CONTEXT_TOKENS = 2048
+"""The context window of the tests' engine."""
 AT_ONCE_MOST = 16
 """How many calls an engine runs at once."""
 
@@ -57,7 +59,7 @@ class Engine:
         return {name: Voiced(self.behind(), profile) for name, profile in self.profiles.items()}
 
     def subject(self) -> Subject:
-        return Subject(self.member(), call("Name three colours.", 12), call("Tell me everything.", 2000), self.busy)
+        return Subject(self.member(), call("Name three colours.", 12), call("Tell me everything.", 1900), self.busy)
 
     def task(self, mode: Mode, question: str, *, seed: int = 7, max_tokens: int = 16, **more: Any) -> tuple[Task, Pool]:
         """A fused request of the whole panel, of which everyone is waited for."""

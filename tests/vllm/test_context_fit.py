@@ -19,9 +19,7 @@ from fusion.results import Mode
 from fusion.runtime.runner import fuse
 from fusion.testing import Answer, ScriptedMember
 from tests.support.panels import answered, profile, shown_answers
-from tests.vllm.engines import Engine
-
-CONTEXT_TOKENS = 4096  # of the engine
+from tests.vllm.engines import CONTEXT_TOKENS, Engine
 
 _QUESTION = Request((Message("user", "What is the capital of France?"),), Sampling(max_tokens=32))
 _TEXTS = {

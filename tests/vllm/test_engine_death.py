@@ -10,17 +10,17 @@ from tests.support.member_contract import ignore
 from tests.vllm.engines import Engine, call, kill_engine
 
 
-async def test_calls_on_a_dying_engine_fail_and_later_ones_are_answered_by_its_successor(mixtral: Engine) -> None:
-    member = mixtral.member()
+async def test_calls_on_a_dying_engine_fail_and_later_ones_are_answered_by_its_successor(smollm2: Engine) -> None:
+    member = smollm2.member()
     began = asyncio.Event()
 
     def hear(_: Delta) -> None:
         began.set()
 
-    asked = call("Tell me everything.", 3000)
+    asked = call("Tell me everything.", 1900)
     asking = [asyncio.create_task(member.ask(asked, emit)) for emit in (None, hear, ignore)]
     await began.wait()
-    kill_engine("mixtral")
+    kill_engine("smollm2")
     async with asyncio.timeout(10):
         outcomes = await asyncio.gather(*asking, return_exceptions=True)
     for outcome in outcomes:
@@ -28,7 +28,7 @@ async def test_calls_on_a_dying_engine_fail_and_later_ones_are_answered_by_its_s
         assert outcome.member == "ada"
 
     async with asyncio.timeout(300):
-        while not await _answers(mixtral):  # noqa: ASYNC110 - no event tells of another process
+        while not await _answers(smollm2):  # noqa: ASYNC110 - no event tells of another process
             await asyncio.sleep(0.5)
 
 

@@ -1,4 +1,4 @@
-"""Fused answers from real engines: a small model that speaks, and a Mixtral that speaks noise behind the same class."""
+"""Fused answers from a real engine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from fusion.structured.json_schema import checker, follows
 from tests.support.panels import Recorder
 from tests.vllm.engines import Engine
 
-_ENGINES = pytest.mark.parametrize("name", ["smollm2", "mixtral"])
 _QUESTION = "What is the capital of France?"
 
 
@@ -32,9 +31,8 @@ async def _fused(engine: Engine, mode: Mode, watcher: Recorder | None = None, **
     return fused
 
 
-@_ENGINES
-async def test_best_of_returns_the_winner_verbatim(name: str, request: pytest.FixtureRequest) -> None:
-    fused = await _fused(request.getfixturevalue(name), "best-of")
+async def test_best_of_returns_the_winner_verbatim(smollm2: Engine) -> None:
+    fused = await _fused(smollm2, "best-of")
     assert fused.verdict is not None
     assert None not in fused.verdict.scores.values()
     winner = next(candidate for candidate in fused.candidates if candidate.member == fused.verdict.winner)
@@ -42,10 +40,9 @@ async def test_best_of_returns_the_winner_verbatim(name: str, request: pytest.Fi
     assert fused.verdict.scores[winner.member] == max(score or 0 for score in fused.verdict.scores.values())
 
 
-@_ENGINES
-async def test_a_merge_streams_as_it_is_written(name: str, request: pytest.FixtureRequest) -> None:
+async def test_a_merge_streams_as_it_is_written(smollm2: Engine) -> None:
     watcher = Recorder(watches_candidates=True)
-    fused = await _fused(request.getfixturevalue(name), "merge", watcher)
+    fused = await _fused(smollm2, "merge", watcher)
     assert watcher.text == fused.completion.text
     assert len(watcher.deltas) > 1
     for candidate in fused.candidates:
@@ -54,9 +51,9 @@ async def test_a_merge_streams_as_it_is_written(name: str, request: pytest.Fixtu
     assert watcher.story.index("judge is asked") < watcher.story.index(f"answer {watcher.deltas[0].text!r}")
 
 
-@pytest.mark.parametrize(("name", "decision"), [("smollm2", "merge"), ("mixtral", "merge"), ("mixtral", "best-of")])
-async def test_a_debate_is_argued_and_decided(name: str, decision: str, request: pytest.FixtureRequest) -> None:
-    fused = await _fused(request.getfixturevalue(name), "debate", decision=decision)
+@pytest.mark.parametrize("decision", ["merge", "best-of"])
+async def test_a_debate_is_argued_and_decided(smollm2: Engine, decision: str) -> None:
+    fused = await _fused(smollm2, "debate", decision=decision)
     assert (fused.verdict is not None) == (decision == "best-of")
     assert {candidate.round for candidate in fused.candidates} == {0, 1}
     usages = [candidate.completion.usage for candidate in fused.candidates if candidate.completion]
@@ -64,8 +61,8 @@ async def test_a_debate_is_argued_and_decided(name: str, decision: str, request:
     assert fused.usage.output_tokens > spent, "the judge's tokens count too"
 
 
-async def test_the_same_seed_draws_the_same_answer(mixtral: Engine) -> None:
-    answers = [(await _fused(mixtral, "merge", temperature=0.0, max_tokens=8)).completion.text for _ in range(2)]
+async def test_the_same_seed_draws_the_same_answer(smollm2: Engine) -> None:
+    answers = [(await _fused(smollm2, "merge", temperature=0.0, max_tokens=8)).completion.text for _ in range(2)]
     assert answers[0] == answers[1]
 
 

@@ -15,7 +15,7 @@ from tests.vllm.engines import Engine, call
 
 
 async def test_the_judge_finds_it_read(smollm2: Engine) -> None:
-    without_ms, _ = await one(smollm2.member(), smollm2.profiles, 77, ahead=False)
+    without_ms, _ = await one(smollm2.member(), smollm2.profiles, 77, ahead=False, late_s=0.1)
     with_ms, used = await one(smollm2.member(), smollm2.profiles, 78, ahead=True)
     assert used is not None
     assert used.input_tokens > 800

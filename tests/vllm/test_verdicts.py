@@ -6,14 +6,12 @@ import asyncio
 import itertools
 import json
 
-import pytest
-
 from fusion.ballot import blind
 from fusion.chat import Call, Completion, JsonSchema, Message, Request, Sampling
 from fusion.judging.prompts import read_verdict, verdict_request
 from fusion.judging.verdict import MAX_REASON_CHARS, MAX_SCORE, verdict_schema
 from fusion.results import Candidate
-from tests.vllm.engines import Engine, call
+from tests.vllm.engines import AT_ONCE_MOST, Engine, call
 
 _LABELS = ("A", "B", "C")
 _QUESTION = Request((Message("user", "What is two and two?"),))
@@ -36,12 +34,8 @@ def _checked(text: str, labels: tuple[str, ...]) -> None:
         assert 0 <= score <= MAX_SCORE
 
 
-@pytest.mark.parametrize(("name", "dice"), [("smollm2", 4), ("mixtral", 24)])
-async def test_a_verdict_is_json_of_the_schema_whatever_the_dice(
-    name: str, dice: int, request: pytest.FixtureRequest
-) -> None:
-    engine: Engine = request.getfixturevalue(name)
-    member = engine.member()
+async def test_a_verdict_is_json_of_the_schema_whatever_the_dice(smollm2: Engine) -> None:
+    member = smollm2.member()
     asked = [
         call(
             "Score the answers A, B and C. Take as much room as you like.",
@@ -51,7 +45,7 @@ async def test_a_verdict_is_json_of_the_schema_whatever_the_dice(
             temperature=temperature,
             response_schema=verdict_schema(_LABELS),
         )
-        for seed, temperature in enumerate(itertools.islice(itertools.cycle((0.0, 0.7, 1.3, 2.0)), dice))
+        for seed, temperature in enumerate(itertools.islice(itertools.cycle((0.0, 0.7, 1.3, 2.0)), AT_ONCE_MOST))
     ]
     heard: list[str] = []
     completions = await asyncio.gather(
@@ -63,10 +57,8 @@ async def test_a_verdict_is_json_of_the_schema_whatever_the_dice(
         _checked(completion.text, _LABELS)
 
 
-@pytest.mark.parametrize("name", ["smollm2", "mixtral"])
-async def test_hostile_candidates_get_a_verdict(name: str, request: pytest.FixtureRequest) -> None:
-    engine: Engine = request.getfixturevalue(name)
-    member = engine.member()
+async def test_hostile_candidates_get_a_verdict(smollm2: Engine) -> None:
+    member = smollm2.member()
     candidates = [
         Candidate(author, "answered", 1.0, completion=Completion(text)) for author, text in _CANDIDATES.items()
     ]

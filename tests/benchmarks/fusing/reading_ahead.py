@@ -57,10 +57,12 @@ def text_of(seed: int) -> str:
     return " ".join(draw.choice(WORDS) for _ in range(CANDIDATE_WORDS)) + "."
 
 
-async def one(engine: Member, profiles: Mapping[str, Any], seed: int, *, ahead: bool) -> tuple[float, Usage | None]:
-    """Milliseconds to the judge's first token, and what sending ahead used."""
+async def one(
+    engine: Member, profiles: Mapping[str, Any], seed: int, *, ahead: bool, late_s: float = LATE_S
+) -> tuple[float, Usage | None]:
+    """Milliseconds to the judge's first token, and what sending ahead used. The last candidate comes after `late_s`."""
     members: dict[str, Member] = {
-        name: ScriptedMember(Answer(text_of(1000 * seed + index)), delay_s=LATE_S if name == "cyd" else 0.01)
+        name: ScriptedMember(Answer(text_of(1000 * seed + index)), delay_s=late_s if name == "cyd" else 0.01)
         for index, name in enumerate(PANEL)
     }
     watch = Stopwatch()

@@ -1,4 +1,4 @@
-"""A real Mixtral, small, with random weights: `python -m tests.vllm.mixtral FOLDER` makes one.
+"""A real Mixtral, small, with random weights: `python -m tests.nodes.mixtral FOLDER` makes one.
 
 It speaks noise, in Mixtral 8x22B's own architecture, tokenizer and prompt format.
 """
