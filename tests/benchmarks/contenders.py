@@ -21,6 +21,7 @@ import yaml
 from tests.benchmarks import processes
 from tests.benchmarks.environments import environment
 from tests.benchmarks.work import JUDGE, MEMBERS, PANEL, Work, question_text
+from tests.support.ports import free_port
 
 _ROOT = Path(__file__).parents[2]
 _READY_TIMEOUT_S = 300.0
@@ -136,13 +137,6 @@ CONTENDERS = (
     Contender("optillm moa", _optillm, lambda _: f"moa-{PANEL}", "optillm"),
     FLOOR,
 )
-
-
-def free_port() -> int:
-    """A port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager

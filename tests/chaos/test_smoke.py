@@ -13,7 +13,8 @@ from tests.chaos import soak
 from tests.chaos.chaos import BODY, Row, happening
 from tests.chaos.events import Do, Document, another_preset, another_voice, apply, kill_replica
 from tests.scaling.load import OK, Load
-from tests.scaling.service import KEY, Service, free_port, run_fusion, serving, wait_until_whole
+from tests.scaling.service import KEY, Service, run_fusion, serving, wait_until_whole
+from tests.support.ports import free_port
 
 CLIENTS = 6
 pytestmark = pytest.mark.timeout(240)
@@ -111,9 +112,9 @@ def test_without_a_cluster_nothing_is_applied(service: Service) -> None:
 
 
 def test_nothing_grows(service: Service) -> None:
-    asyncio.run(soak.soak(service, 3, print))
+    asyncio.run(soak.soak(service, 2, print))
     early = idle_counts(service)
-    series, outcomes, _ = asyncio.run(soak.soak(service, 9, print))
+    series, outcomes, _ = asyncio.run(soak.soak(service, 6, print))
     assert set(outcomes) == {OK}
     # While requests run, tasks follow the calls that happen to be under way.
     idle = soak.growths([(0.0, early), (1.0, idle_counts(service))])

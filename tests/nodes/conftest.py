@@ -23,7 +23,7 @@ from ray.cluster_utils import Cluster
 from cluster.config.schema import ClusterConfig
 from cluster.serving.app import build
 from tests.nodes import mixtral
-from tests.serve.conftest import free_port
+from tests.support.ports import free_port
 
 _START_TIMEOUT_S = 900
 # Ray gives a node seconds to start, and an engine's neighbours may take both cores for longer.

@@ -23,9 +23,9 @@ from cluster.grafana.panels import model
 from tests.observability import load
 from tests.observability.prometheus import Prometheus
 from tests.observability.upstream import upstream
-from tests.serve.conftest import free_port
 from tests.serve.test_lifecycle import serving
 from tests.support.collector import Collector, collecting
+from tests.support.ports import free_port
 
 WITHIN_S = 60.0
 START_TIMEOUT_S = 900

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from ray.serve.context import _get_global_client, _set_global_client
 
 from cluster.serving.app import APP_NAME
 from cluster.serving.processes import MARK
+from tests.support.ports import free_port
 
 KEY = "sk-scaling-0123456789"
 KEYS_ENV = "FUSION_SCALING_KEYS"
@@ -241,13 +241,6 @@ def wait_until_whole(service: Service, timeout_s: float = START_TIMEOUT_S) -> St
         if time.monotonic() > ends_at:
             raise TimeoutError(f"the service is not whole: {service.state()}")
         time.sleep(0.2)
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _mark_below(pid: int) -> str:

@@ -23,6 +23,7 @@ from ray import serve
 from cluster.config.loader import load
 from cluster.serving.app import build
 from tests.serve.scripted import SCRIPTED, scripted_deployment
+from tests.support.ports import free_port
 
 KEY = "sk-test-0123456789"
 UPSTREAM_KEY = "sk-an-upstream-key"
@@ -40,12 +41,6 @@ class Served:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def scripted_config(**server: Any) -> dict[str, Any]:

@@ -21,7 +21,8 @@ import psutil
 import pytest
 import yaml
 
-from tests.serve.conftest import ask, free_port
+from tests.serve.conftest import ask
+from tests.support.ports import free_port
 
 START_TIMEOUT_S = 120
 
