@@ -77,7 +77,7 @@ def test_an_attack_that_is_not_disarmed_would(tokenizer: Any) -> None:
 
 async def test_a_judge_under_attack_gives_verdicts_of_its_own(smollm2: Engine) -> None:
     member = smollm2.member()
-    firsts = [ballot_of(attack["text"]) for attack in ATTACKS[::8]]
+    firsts = [ballot_of(attack["text"]) for attack in ATTACKS[::10]]
     ballots = [*firsts, *map(reversed_order, firsts)]
     completions = await asyncio.gather(
         *(member.ask(Call("judge", verdict_request(QUESTION, ballot), 240.0, "judge")) for ballot in ballots)
