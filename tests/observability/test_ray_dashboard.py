@@ -51,6 +51,6 @@ def test_the_serve_page_knows_our_deployments_and_embeds_our_panels(
     assert all(parse_qs(each.query)["var-datasource"] == ["Prometheus"] for each in embedded)
     assert page.frame_locator("iframe").first.get_by_text("Fused requests by preset").text_content()
     page.locator("button[aria-label], td button").first.click()
-    for name in ("judge", "vllm:smollm2"):
+    for name in ("judge", "remote:good", "vllm:smollm2"):
         page.get_by_text(name, exact=True).first.wait_for()
     page.screenshot(path=os.environ.get(PICTURE) or tmp_path / "ray-dashboard.png")
