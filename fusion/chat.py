@@ -90,7 +90,7 @@ class Reasoning:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are drawn; None leaves a setting to whoever comes next (the member's own, then the backend's)."""
+    """How tokens are drawn; None leaves a setting to the member, then to the backend."""
 
     temperature: float | None = None
     top_p: float | None = None
@@ -133,19 +133,19 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call to one member.
-
-    `timeout_s` is what is left of the request's deadline when the call is made. `purpose` is `judge` when the member
-    is asked to judge: then its own system prompt stays out. With `prefill` it is shown what it will be asked to judge,
-    and nobody reads what it writes. `trace_headers` are W3C's trace context, for whatever the
-    call reaches over HTTP; empty when nobody traces.
-    """
+    """One call to one member."""
 
     member: str
+    """The member that is asked."""
     request: Request
+    """What it is asked."""
     timeout_s: float
+    """How long the call may take, in seconds: what is left of the request's deadline when it is made."""
     purpose: Literal["answer", "judge", "prefill"] = "answer"
+    """`judge` leaves the member's own system prompt out. `prefill` has it read what it will be asked to judge; what it
+    writes is dropped."""
     trace_headers: tuple[tuple[str, str], ...] = ()
+    """W3C's trace context for what the call reaches over HTTP; empty without tracing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,8 @@ class Usage:
     """Tokens as the backend counted them.
 
     `cached_tokens` are those of the input that it read from a cache, `reasoning_tokens` those of the output that are no
-    part of the answer; both are counted in the totals, and None where it did not tell. A sum adds up what was told.
+    part of the answer; both are counted in the totals, and None if the backend did not report them. A sum adds up what
+    was reported.
     """
 
     input_tokens: int = 0
@@ -195,13 +196,17 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A whole answer. `usage` is None where the backend reported none: it is never guessed. `answered_by` is the member
-    that stood in for the one that was asked, None when that one answered itself. `reasoning` is what the model showed
-    of its thinking, never part of `text`."""
+    """A whole answer."""
 
     text: str = ""
+    """The answer's text."""
     tool_calls: tuple[ToolCall, ...] = ()
+    """The functions that the model wants called."""
     finish_reason: FinishReason = "stop"
+    """Why the answer ends."""
     usage: Usage | None = None
+    """The tokens that the backend reported, None when it reported none: they are never guessed."""
     answered_by: str | None = None
+    """The member that stood in for the one that was asked, None when that one answered."""
     reasoning: str = ""
+    """What the model showed of its thinking, never part of `text`."""

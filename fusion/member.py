@@ -22,8 +22,8 @@ class Member(Protocol):
     async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
         """Answer one call.
 
-        With `emit`, every piece of the answer is handed to it as it comes, and the pieces add up to the completion
-        that is returned. Without it nobody is watching, and the answer may travel in one piece.
+        With `emit`, every piece of the answer is passed to it as it comes, and the pieces add up to the completion that
+        is returned. Without it the answer may travel in one piece.
 
         Ends within `call.timeout_s` seconds. When cancelled, it stops the work it started and lets `CancelledError`
         through.
@@ -38,7 +38,7 @@ class TokenCounter(Protocol):
     """A member's own tokenizer, wherever it is."""
 
     async def count(self, call: Call, texts: Sequence[str] = ()) -> Sequence[int]:
-        """The tokens of the call's prompt, all that its model reads of it but images; then those of each text alone.
+        """Count the tokens of the call's prompt, all that its model reads of it but images; then those of each text.
 
         Raises:
             MemberError: they cannot be counted now.
@@ -48,35 +48,43 @@ class TokenCounter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MemberProfile:
-    """What makes a member a voice of its own: the backend and model that it speaks through, its sampling and its
-    system prompt. `price` is what its tokens cost, None when unknown; `family` the kin of its model, None when its name
-    tells. `prefills`: what it was shown ahead it need not read again. `context_tokens` is how many tokens a prompt and
-    its answer may have together, None when unknown; with `has_tokenizer` its backend can count them. One that
-    `cuts_prompts` does so without a word."""
+    """What a member is, beyond the means to call it."""
 
     name: str
+    """Its name in the pool."""
     backend: str
+    """The name of the backend that it speaks through."""
     model: str
+    """The model's name at that backend."""
     sampling: Sampling = field(default_factory=Sampling)
+    """Fills in what the client leaves open."""
     system: str | None = None
+    """The member's own system prompt, which comes before the client's."""
     price: Price | None = None
+    """What its tokens cost, None when unknown."""
     family: str | None = None
-    prefills: bool = False
+    """The family of its model, such as `llama`; None when the model's name tells it."""
+    supports_prefill: bool = False
+    """Whether its backend keeps what it computed of a prompt for prompts that begin alike."""
     takes_images: bool = True
+    """Whether its model takes images."""
     context_tokens: int | None = None
+    """The tokens that a prompt and its answer may have together, None when unknown."""
     has_tokenizer: bool = False
-    cuts_prompts: bool = False
+    """Whether its backend can count a prompt's tokens."""
+    truncates_silently: bool = False
+    """Whether its backend cuts off a prompt that is too long and reports no error."""
 
     @property
     def origin(self) -> tuple[str, str]:
-        """Backend and model. Members of the same origin are samples of one model."""
+        """Backend and model. Members with an equal origin are samples of one model."""
         return (self.backend, self.model)
 
-    def voiced(self, call: Call) -> Call:
-        """The call as this member hears it.
+    def apply_to(self, call: Call) -> Call:
+        """Return the call as the member's backend gets it.
 
-        Its own sampling fills in what the client left open. Its system prompt comes first, the client's after it,
-        and stays out when the member is judging, as does its own setting for reasoning: a verdict has few tokens.
+        The member's sampling fills in what the client left open, and its system prompt comes before the client's. Where
+        the member judges, its system prompt stays out, and its setting for reasoning too: a verdict has few tokens.
         """
         request = call.request
         own = self.sampling if call.purpose == "answer" else replace(self.sampling, reasoning=None)

@@ -26,19 +26,19 @@ SETTINGS_OF_MODES: Mapping[str, tuple[Mode, ...]] = {"rounds": ("debate",), "dec
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How long to wait and for how many.
-
-    `quorum` None means half of the panel, rounded up, so that no single member can fail a request. `straggler_grace` is
-    a fraction of the time that the quorum took; with `adaptive_grace` it is the most that is waited, as long as waiting
-    pays by what is known of the stragglers. `deadline_s` counts from the request's arrival. `max_cost_usd` is what all
-    calls may cost together, None for any.
-    """
+    """How long a request waits for its panel, for how many answers, and what it may cost."""
 
     quorum: int | None = None
+    """How many candidates are enough to go on; None for half of the panel, rounded up, so that no single member can
+    fail a request."""
     straggler_grace: float = 1.0
+    """How long stragglers are waited for, at most, as a multiple of the time that the quorum took."""
     deadline_s: float = 120.0
+    """The request's time in seconds, from its arrival."""
     adaptive_grace: bool = True
+    """Whether the grace ends as soon as no straggler is worth waiting for."""
     max_cost_usd: float | None = None
+    """What all calls may cost together in US dollars, None for no limit."""
 
     def with_grace(self, grace: float | Literal["adaptive"]) -> Policy:
         """This policy with another grace: a fraction that is always waited, or as long as it pays."""
@@ -62,34 +62,42 @@ class AgreementPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A named panel, mode, judge and policy.
-
-    `panel` is in order of trust. `judges` are asked one after the other until one gives a decision. `rounds` bounds
-    the rebuttals of a debate, and `decision` says how it, or an auto, ends. `both_orders`: a judge model that picks is
-    asked twice at once, with the candidates in opposite orders. `jury`: all judges are asked at once, and their ranks
-    combined. `rubric` is what they score by. `no_harm`: a merge that loses to the best candidate is not returned.
-    `analysis` says when the candidates are compared, and `awaits_analysis` that the answer waits for it. No judge has
-    more than `judge_timeout_s`. `prefill`: the first of them, where it can, is shown the candidates that are in while
-    stragglers are waited for. `verbatim`: a merge takes blocks over as their candidates wrote them.
-    """
+    """A named panel, mode, judge and policy."""
 
     name: str
+    """The model id that it is served as."""
     mode: Mode
+    """How the candidates become one answer."""
     panel: tuple[str, ...]
+    """The members that are convened, in order of trust."""
     judges: tuple[str, ...]
+    """The judge models, in the order in which they are asked."""
     policy: Policy = Policy()
+    """How long to wait, for how many answers, and at what cost."""
     rounds: int = 1
+    """How many rebuttals a debate has at most."""
     decision: DecisionMode = "merge"
+    """How a debate or an auto ends."""
     agreement: AgreementPolicy = AgreementPolicy()
+    """When candidates that agree need no judge."""
     both_orders: bool = True
+    """Whether a judge model that picks is asked twice at once, with the candidates in opposite orders."""
     jury: bool = False
+    """Whether all judges are asked at once, and their ranks combined."""
     rubric: tuple[Criterion, ...] = ()
+    """The criteria that judge models score by; empty for one score."""
     no_harm: bool = False
+    """Whether a merge is compared with the best candidate, which is returned if the merge loses."""
     analysis: AnalysisMode = "off"
+    """When a judge model compares the candidates."""
     awaits_analysis: bool = False
+    """Whether the answer waits for an analysis beside the decision."""
     judge_timeout_s: float | None = None
+    """How long a judge model's call may take in seconds, None for what the deadline leaves."""
     prefill: bool = True
+    """Whether the first judge model reads the candidates that are in while stragglers are waited for."""
     verbatim: bool = True
+    """Whether a merge takes blocks over as their candidates wrote them."""
 
     @property
     def quorum(self) -> int:
@@ -123,13 +131,16 @@ def inapplicable_settings(preset: Preset) -> Iterator[tuple[str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """All members: what reaches each, and what makes each a voice of its own. Both have the same keys. `prefilling` are
-    those that can be shown a prompt ahead, without anyone standing in for them; `tokenizers` reach the members' own."""
+    """All members. Every mapping is by the member's name."""
 
     members: Mapping[str, Member]
+    """The members."""
     profiles: Mapping[str, MemberProfile]
+    """What each member is; it has the keys of `members`."""
     prefilling: Mapping[str, Member] = field(default_factory=dict[str, Member])
+    """The members that can be prefilled, each without the fallbacks that may stand in for it."""
     tokenizers: Mapping[str, TokenCounter] = field(default_factory=dict[str, TokenCounter])
+    """The members' own tokenizers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,12 @@ class Price:
     output_per_mtok: float
 
     def of(self, input_tokens: int, output_tokens: int) -> float:
-        """What so many tokens cost, in US dollars."""
+        """Return what these tokens cost, in US dollars."""
         return (input_tokens * self.input_per_mtok + output_tokens * self.output_per_mtok) / 1e6
 
 
 def cost_usd(usage: Usage | None, price: Price | None) -> float | None:
-    """The cost of one call in US dollars, None when its usage or its price is unknown."""
+    """Return the cost of one call in US dollars, None when its usage or its price is unknown."""
     if usage is None or price is None:
         return None
     return price.of(usage.input_tokens, usage.output_tokens)

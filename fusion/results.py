@@ -185,26 +185,30 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The judge model's decision about the candidates, with the labels it saw resolved to members.
-
-    `order` is the order in which it saw them, drawn from `seed`. `scores` go from 0 to 10, None where it gave none. It
-    was asked in two opposite orders when `agreed` is not None: then the scores are means, and where the orders
-    disagreed on the winner that is a tie, which `tie_broken_by` settled: the sums of the scores, or the order of trust.
-    `criteria` are the scores of a rubric by member and criterion. `kin` are the candidates that the judge model may
-    favour as its own kind. The verdict of a `jury` has the means of its scores, and `judge` names all who had a say.
-    """
+    """A judge model's decision about the candidates, with the labels it saw resolved to members."""
 
     judge: str
+    """The judge model; of a jury, the names of all that gave a verdict."""
     winner: str
+    """The member whose candidate is best."""
     scores: Mapping[str, float | None]
+    """From 0 to 10, None where it gave none; the means over two orders, or over a jury."""
     reason: str
+    """The judge model's reason, in a sentence."""
     order: tuple[str, ...]
+    """The members in the order in which it saw their candidates."""
     seed: int
+    """What that order was drawn from."""
     agreed: bool | None = None
+    """Whether two opposite orders had one winner, None where it was asked in one order."""
     tie_broken_by: Literal["scores", "trust"] | None = None
+    """What broke a tie: the sums of the scores, or the order of trust."""
     criteria: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict[str, Mapping[str, float | None]])
+    """The scores of a rubric, by member and criterion."""
     kin: tuple[Kin, ...] = ()
+    """The candidates that the judge model may favour as its own kind."""
     jury: Jury | None = None
+    """How a jury came to the verdict, None where there was no jury."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,34 +322,45 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Fused:
-    """The answer to a fused request, and how it came about.
-
-    `judge` is the member that decided, None when no judge model did. `usage` sums what the backends reported over every
-    call made. `cost_usd` is None as soon as one answered call's cost is unknown. `degraded` says why the answer is less
-    than was asked for, None when it is not. `dropped` are the parts of the plan that the deadline left no time for.
-    `stages` says what was used where. `agreement` is None when candidates were not compared, `saved` when nothing was
-    left out, `budget` when there was none. `suspicious` are the members whose candidates look made for a judge model,
-    with what is suspicious. `fit` is None when every prompt fitted as it was. `analysis` is None when none was
-    wanted or no judge model was asked, `no_harm` when no merge was checked.
-    """
+    """The answer to a fused request, and how it came about."""
 
     completion: Completion
+    """The answer."""
     mode: Mode
+    """How the candidates became one answer."""
     judge: str | None
+    """The member that decided, None when no judge model did."""
     candidates: tuple[Candidate, ...]
+    """Every member's outcome in every round."""
     verdict: Verdict | None
+    """The scores that decided, None when nothing was scored."""
     timings: Timings
+    """Where the time went."""
     overhead_vs_slowest_member: float | None
+    """The time added to the slowest candidate's, as a fraction of it."""
     usage: Usage
+    """The sum of what the backends reported, over every call made."""
     cost_usd: float | None
+    """What all calls cost, None as soon as one call's cost is unknown."""
     degraded: str | None
+    """Why the answer is less than was asked for, None when it is not."""
     dropped: tuple[str, ...] = ()
+    """The parts of the plan that the deadline left no time for."""
     stages: tuple[Spent, ...] = ()
+    """What each stage used and cost."""
     agreement: Agreement | None = None
+    """How far the candidates agree, None when they were not compared."""
     saved: Saved | None = None
+    """What was not waited for or not asked, None when nothing was saved."""
     budget: Budgeted | None = None
+    """How the request was kept within its budget, None without one."""
     assembly: Assembly | None = None
+    """How the answer was put together, None when it was not."""
     suspicious: Mapping[str, tuple[Suspicion, ...]] = field(default_factory=dict[str, tuple[Suspicion, ...]])
+    """The members whose candidates look made for the judge models that were shown them, and why."""
     analysis: Analysis | None = None
+    """How the candidates compare, None when no analysis was wanted or no judge model was asked."""
     no_harm: NoHarm | None = None
+    """A merge's comparison with the best candidate, None when none was made."""
     fit: Fit | None = None
+    """What was done so that prompts fit, None when every prompt fitted as it was."""

@@ -153,9 +153,9 @@ class RemoteBackendConfig(StrictModel):
     replicas: RemoteReplicas = RemoteReplicas()
 
     @property
-    def cuts_prompts(self) -> bool:
+    def truncates_silently(self) -> bool:
         """Whether the API truncates a prompt that is too long, without reporting it."""
-        return self.api == "openai" and dialect_of(self.base_url).cuts_prompts
+        return self.api == "openai" and dialect_of(self.base_url).truncates_silently
 
     def remote_backend(self) -> RemoteBackend:
         """Returns the settings with which a replica connects. They name the key and do not contain it."""

@@ -136,9 +136,9 @@ class ClusterConfig(StrictModel):
             member.system,
             price,
             member.family,
-            prefills=engine is not None and engine.reuses_prefixes,
+            supports_prefill=engine is not None and engine.reuses_prefixes,
             takes_images=member.images,
             context_tokens=member.context_tokens if engine is None else engine.context_tokens,
             has_tokenizer=engine is not None,
-            cuts_prompts=isinstance(backend, RemoteBackendConfig) and backend.cuts_prompts,
+            truncates_silently=isinstance(backend, RemoteBackendConfig) and backend.truncates_silently,
         )

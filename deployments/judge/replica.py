@@ -89,7 +89,7 @@ class Judge:
         resilient = {name: backed_up(name, backup, members) for name, backup in backups.items()}
         self._members: dict[str, Member] = {**members, **resilient}
         self._experience = Experience()
-        prefilling = {name: members[name] for name, profile in catalogue.profiles.items() if profile.prefills}
+        prefilling = {name: members[name] for name, profile in catalogue.profiles.items() if profile.supports_prefill}
         tokenizers = {
             name: VoicedTokenizer(self._handles[name], profile)
             for name, profile in catalogue.profiles.items()

@@ -20,7 +20,7 @@ class Voiced:
     async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
         if error := unable(self._profile, call.request):
             raise error
-        return await self._member.ask(self._profile.voiced(call), emit)
+        return await self._member.ask(self._profile.apply_to(call), emit)
 
 
 class VoicedTokenizer:
@@ -31,4 +31,4 @@ class VoicedTokenizer:
         self._profile = profile
 
     async def count(self, call: Call, texts: Sequence[str] = ()) -> Sequence[int]:
-        return await self._tokenizer.count(self._profile.voiced(call), texts)
+        return await self._tokenizer.count(self._profile.apply_to(call), texts)

@@ -1,19 +1,16 @@
-"""Which candidates a judge model may favour because they are its own kind.
+"""Finding candidates that a judge model may favour because they are its own kind.
 
 Models favour text that they recognise as their own (arXiv 2404.13076, 2410.21819), and that of their family. Names are
-never shown to them; where kin are in the panel all the same, the verdict says so.
+never shown to them; where kin are in the panel nevertheless, the verdict says so.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from fusion.member import MemberProfile
 from fusion.results import Bond, Kin
-
-if TYPE_CHECKING:
-    from fusion.member import MemberProfile
 
 _FAMILIES: tuple[tuple[str, str], ...] = (
     ("deepseek", r"deepseek"),  # before those that it was distilled into
@@ -43,14 +40,14 @@ _KNOWN = [(family, re.compile(rf"(?<![a-z])(?:{names})(?![a-z])", re.I)) for fam
 
 
 def family_of(profile: MemberProfile) -> str | None:
-    """The family that a model belongs to, by what the configuration says or else by its name; None when unknown."""
+    """Return the family of a member's model, from its profile or else from its name; None when unknown."""
     if profile.family is not None:
         return profile.family
     return next((family for family, known in _KNOWN if known.search(profile.model)), None)
 
 
 def kin(judge: MemberProfile, members: Sequence[MemberProfile]) -> tuple[Kin, ...]:
-    """Those of the members that the judge model is bound to."""
+    """Return the members that are kin of the judge model, each with its closest bond."""
     return tuple(Kin(member.name, judge.name, bond) for member in members if (bond := _bond(judge, member)) is not None)
 
 

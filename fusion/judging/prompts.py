@@ -1,4 +1,4 @@
-"""What a judge model is shown, and what becomes of its words.
+"""Every prompt for judge models and debating members, and reading a verdict in a reply.
 
 Candidates are blinded: letters stand for names, in an order drawn from the task's seed (models favour positions,
 arXiv 2306.05685, and their own text, arXiv 2404.13076). What they wrote is untrusted: it is disarmed, it stands between
@@ -43,7 +43,7 @@ _SCORE = (
 ) + (_UNTRUSTED + _MARKED)
 
 
-# It names the labels, so it comes last: what comes before them is the same however many there will be.
+# Goes last because it lists the labels: the prefix stays cacheable while candidates are still arriving.
 _REPLY = 'Reply with: {{"reason": "one short sentence", "scores": {{{scores}}}}}'
 
 
@@ -83,8 +83,8 @@ _ANALYSE = (
 
 
 def verdict_request(request: Request, ballot: Ballot, rubric: Sequence[Criterion] = ()) -> Request:
-    """Asks a judge model for a verdict on the ballot, at temperature 0 and held to the verdict's JSON schema; with a
-    rubric by each of its criteria."""
+    """Build the request for a verdict on the ballot, at temperature 0 and with the verdict's JSON schema; with a
+    rubric, by each of its criteria."""
     score, criteria = "0-10", "for being correct, complete and clear"
     if rubric:
         score = "{" + ", ".join(f'"{criterion.name}": 0-10' for criterion in rubric) + "}"
@@ -103,10 +103,10 @@ def verdict_request(request: Request, ballot: Ballot, rubric: Sequence[Criterion
 def read_verdict(
     text: str, ballot: Ballot, judge: str, trust: Sequence[str], rubric: Sequence[Criterion] = ()
 ) -> Verdict:
-    """The verdict in a judge model's words. Equal scores go to the member that comes first in `trust`.
+    """Read the verdict in a judge model's reply. Of equal scores the member that comes first in `trust` wins.
 
     Raises:
-        InvalidVerdict: there is none.
+        InvalidVerdict: the reply holds none.
     """
     ruling = parse_verdict(text, ballot.labels, rubric)
     order = tuple(candidate.member for candidate in ballot.candidates)
@@ -119,7 +119,7 @@ def read_verdict(
 
 
 def analysis_messages(request: Request, ballot: Ballot) -> tuple[Message, ...]:
-    """What a judge model is told and shown that is to compare the candidates."""
+    """Build the messages that ask a judge model to compare the candidates."""
     return _judge_messages(_ANALYSE.format(fence=ballot.fence) + _MARKED, request, ballot)
 
 
@@ -133,11 +133,11 @@ def blocks_offered(request: Request, ballot: Ballot, trust: Sequence[str]) -> Of
 
 
 def merge_request(request: Request, ballot: Ballot, notes: str | None = None, offer: Offer | None = None) -> Request:
-    """Asks a judge model to write one answer from the ballot, with the client's own sampling and answer format.
+    """Build the request to write one answer from the ballot, with the client's own sampling and answer format.
 
     The conversation stays what it is. The drafts stand before its last message, so that what is asked comes last, and
     before them `notes` on how they differ. References to the blocks of the `offer` stand in the drafts; what they are
-    is told after them, so that a prompt which is read ahead is the same whether later drafts have blocks or not.
+    is said after them, so that a prompt which is prefilled is the same whether later drafts have blocks or not.
     """
     instructions = _MERGE.format(fence=ballot.fence)
     noted = f"{fenced('analysis', disarmed(notes), ballot.fence)}\n\n" if notes else ""
@@ -152,7 +152,7 @@ def merge_request(request: Request, ballot: Ballot, notes: str | None = None, of
 
 
 def rebuttal_request(request: Request, own: Candidate, ballot: Ballot) -> Request:
-    """Shows a member its own last answer and the others', unnamed, and asks it to answer again."""
+    """Build the request that shows a member its last answer and the others', unnamed, and asks it to answer again."""
     rebuttal = f"{_REBUT.format(fence=ballot.fence)}\n\n{_fenced_answers(ballot, _disarmed)}"
     return replace(
         request, messages=(*request.messages, Message("assistant", answer_text(own)), Message("user", rebuttal))
@@ -190,12 +190,13 @@ def _fenced_answers(ballot: Ballot, as_shown: Callable[[Candidate], str]) -> str
 
 
 def _disarmed(candidate: Candidate) -> str:
-    """A candidate as who writes an answer is shown it."""
+    """The candidate as a judge model that writes is shown it."""
     return disarmed(answer_text(candidate))
 
 
 def _quoted(candidate: Candidate) -> str:
-    """A candidate as it is judged. Its calls stand on lines without the mark, which its words cannot write."""
+    """The candidate as a judge model that scores is shown it. Its tool calls stand on lines without the mark, which its
+    text cannot write."""
     completion = candidate.completion
     if completion is None:
         return quoted("")

@@ -88,7 +88,7 @@ def _unable(
     room = _room_tokens(profile, request)
     if room is None or heard_bytes(profile, size) <= room:
         return None
-    estimate = most_tokens if profile.cuts_prompts else fewest_tokens
+    estimate = most_tokens if profile.truncates_silently else fewest_tokens
     has = estimate(heard_bytes(profile, size)) if tokens is None else tokens
     if has <= room:
         return None

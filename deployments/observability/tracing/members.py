@@ -34,7 +34,7 @@ class Traced:
         profile = self._profiles[call.member]
         about = attributes.of_call(call, profile, settings.providers.get(profile.backend), streams=emit is not None)
         if settings.content:
-            about |= attributes.prompt(profile.voiced(call).request)
+            about |= attributes.prompt(profile.apply_to(call).request)
         with self._tracing.span(f"chat {profile.model}", SpanKind.CLIENT, about) as span:
             began_at = asyncio.get_running_loop().time()
             first_at: float | None = None

@@ -21,7 +21,7 @@ class Dialect:
     reasoning_object: bool = False
     tool_choice: bool = True
     """Whether it reads `tool_choice` and `parallel_tool_calls`."""
-    cuts_prompts: bool = False
+    truncates_silently: bool = False
     """Whether it cuts a prompt that is too long without a word, and cannot be told not to."""
     more: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """What else every body has."""
@@ -49,7 +49,7 @@ _OPENROUTER = Dialect(
 
 
 # https://github.com/ollama/ollama/issues/17921 and https://github.com/ollama/ollama/issues/17889
-_OLLAMA = Dialect(tool_choice=False, cuts_prompts=True)
+_OLLAMA = Dialect(tool_choice=False, truncates_silently=True)
 
 
 _BY_DOMAIN = {

@@ -11,7 +11,7 @@ TERSE = MemberProfile("ada", "here", "big", Sampling(temperature=0.7, max_tokens
 
 def voiced(*messages: Message, purpose: str = "answer", sampling: Sampling | None = None) -> Request:
     request = Request(messages, sampling or Sampling())
-    return TERSE.voiced(Call("ada", request, 5.0, purpose)).request
+    return TERSE.apply_to(Call("ada", request, 5.0, purpose)).request
 
 
 def test_its_system_prompt_comes_first() -> None:
@@ -34,7 +34,7 @@ def test_it_stays_out_when_the_member_judges() -> None:
 
 
 def test_a_member_without_a_system_prompt_adds_none() -> None:
-    assert MemberProfile("bob", "here", "big").voiced(Call("bob", Request((USER,)), 5.0)) == Call(
+    assert MemberProfile("bob", "here", "big").apply_to(Call("bob", Request((USER,)), 5.0)) == Call(
         "bob", Request((USER,)), 5.0
     )
 
@@ -44,7 +44,7 @@ def test_its_sampling_fills_in_what_the_client_left_open() -> None:
 
 
 def test_the_rest_of_the_call_is_kept() -> None:
-    call = TERSE.voiced(Call("ada", Request((USER,), tool_choice="auto"), 5.0))
+    call = TERSE.apply_to(Call("ada", Request((USER,), tool_choice="auto"), 5.0))
     assert (call.member, call.timeout_s, call.purpose, call.request.tool_choice) == ("ada", 5.0, "answer", "auto")
 
 

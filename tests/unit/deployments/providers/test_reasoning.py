@@ -69,8 +69,8 @@ def test_gemini_takes_a_level_or_a_budget() -> None:
 def test_a_members_own_reasoning_is_for_its_answers_alone() -> None:
     profile = MemberProfile("ada", "b", "m", Sampling(temperature=0.5, reasoning=Reasoning("high")))
     call = sampled()
-    assert profile.voiced(call).request.sampling.reasoning == Reasoning("high")
+    assert profile.apply_to(call).request.sampling.reasoning == Reasoning("high")
     own = sampled(reasoning=Reasoning("low"))
-    assert profile.voiced(own).request.sampling.reasoning == Reasoning("low")
-    judging = profile.voiced(replace(call, purpose="judge")).request.sampling
+    assert profile.apply_to(own).request.sampling.reasoning == Reasoning("low")
+    judging = profile.apply_to(replace(call, purpose="judge")).request.sampling
     assert (judging.reasoning, judging.temperature) == (None, 0.5)

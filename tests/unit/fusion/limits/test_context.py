@@ -248,7 +248,7 @@ def test_without_a_tokenizer_a_member_is_left_out_when_it_surely_has_no_room() -
 def test_a_backend_that_cuts_prompts_is_sent_what_surely_fits() -> None:
     request = long_request(1000)
     for tokens, is_asked in ((1500, False), (1800, True)):
-        cutting = small("ada", tokens, cuts_prompts=True)
+        cutting = small("ada", tokens, truncates_silently=True)
         assert (unable(cutting, request) is None) == is_asked
         assert unable(small("bob", tokens), request) is None
 
