@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
 
 import pytest
 
 from deployments.judge.metrics import REQUEST_METRICS
 from tests.observability.conftest import Observed
-from tests.observability.load import kept_on_the_engine
+from tests.observability.load import kept_up
 from tests.observability.prometheus import NotPromQL, Prometheus
 from tests.support.queries import of_alerts, of_panels
 
-ENGINES = "fusion-engines: "
 ELSEWHERE = (
     "fusion-overview: Traces: dropped",  # that takes a disk that fails until thousands of requests wait
     "fusion-judge: Failed calls by replica: ",  # outcomes travel as values: one that raises is a defect
@@ -42,18 +41,12 @@ def test_every_metric_of_requests_is_there(prometheus: Prometheus) -> None:
     assert missing == []
 
 
-def test_every_panel_shows_what_the_load_made(prometheus: Prometheus) -> None:
-    assert without_data(prometheus, lambda where: not where.startswith((ENGINES, *ELSEWHERE))) == []
-
-
-def test_every_panel_of_engines_shows_what_the_load_makes(observed: Observed) -> None:
-    with kept_on_the_engine(observed.port):
-        assert without_data(observed.prometheus, lambda where: where.startswith(ENGINES)) == []
-
-
-def without_data(prometheus: Prometheus, wanted: Callable[[str], bool]) -> list[str]:
-    """The panels' queries that have no data in half a minute: a rate is there from a series' second sample on."""
-    return [where for where, query in of_panels() if wanted(where) and not prometheus.ask_until_data(query, 30)]
+def test_every_panel_shows_what_the_load_makes(observed: Observed) -> None:
+    wanted = [(where, query) for where, query in of_panels() if not where.startswith(ELSEWHERE)]
+    with kept_up(observed.port):
+        # A rate is there from a series' second sample on.
+        empty = [where for where, query in wanted if not observed.prometheus.ask_until_data(query, 30)]
+    assert empty == [], json.dumps(empty, indent=1)
 
 
 @pytest.mark.parametrize(("alert", "query"), [*of_alerts()], ids=lambda value: value[:40])
