@@ -68,7 +68,7 @@ def test_the_application_is_the_configurations(overlay: Path, service: Manifest)
     assert (overlay / "application.yaml").read_text() == ray_service_patch(config), "run: make k8s"
     deployed = ServeDeploySchema.model_validate(yaml.safe_load(service["spec"]["serveConfigV2"]))
     (app,) = deployed.applications
-    assert app.import_path == f"{application.__module__}:{application.__name__}"
+    assert import_attr(app.import_path) is application
     assert ClusterConfig.model_validate(app.args) == config
 
 
