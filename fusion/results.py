@@ -108,11 +108,11 @@ class FusedField:
 
 @dataclass(frozen=True, slots=True)
 class TakenBlock:
-    """A block of the answer that is byte for byte its members' candidates'. The judge model `referred` to it, `copied`
-    it, or copied it with changes that do not matter, and it was `restored`."""
+    """A block of the answer that is byte for byte the one in the candidates of these members, because the judge model
+    `referred` to it."""
 
     kind: BlockKind
-    how: Literal["referred", "copied", "restored"]
+    how: Literal["referred"]
     members: tuple[str, ...]
 
 

@@ -1,4 +1,5 @@
-"""A merge whose judge model refers to a member's code, and garbles a table: both come out byte for byte."""
+"""A merge whose judge model refers to a member's code: it comes out byte for byte. A table that the judge model writes
+itself stays as it wrote it."""
 
 import asyncio
 import re
@@ -9,14 +10,15 @@ from fusion.testing import Answer, Reply, ScriptedMember
 
 CODE = "```make\nall: build\n\t./build --fast  # with a tab\n```"
 TABLE = "| target | seconds |\n|--------|--------:|\n| all    |      12 |"
+OWN_TABLE = "|target|seconds|\n|---|---:|\n|all|12|"
 
 
 def judge(call: Call) -> str:
-    """Writes the reference under which the code is shown, and the table from memory."""
+    """Write the reference that stands before the code, and the table from memory."""
     shown = call.request.messages[-1].text
     reference = re.search(r"(\[\[.*\]\])\n```make", shown)
     assert reference
-    return f"Build with this:\n\n{reference[1]}\n\nIt takes:\n\n|target|seconds|\n|---|---:|\n|all|12|\n"
+    return f"Build with this:\n\n{reference[1]}\n\nIt takes:\n\n{OWN_TABLE}\n"
 
 
 async def main() -> None:
@@ -32,11 +34,11 @@ async def main() -> None:
     fused = await fuse(Task(preset, request, profiles, seed=1), Pool(members, profiles))
 
     print(fused.completion.text)
-    assert fused.completion.text == f"Build with this:\n\n{CODE}\n\nIt takes:\n\n{TABLE}\n"
+    assert fused.completion.text == f"Build with this:\n\n{CODE}\n\nIt takes:\n\n{OWN_TABLE}\n"
     assert fused.assembly is not None
     for block in fused.assembly.blocks:
         print(f"{block.kind} of {', '.join(block.members)}: {block.how}")
-    assert [(block.kind, block.how) for block in fused.assembly.blocks] == [("code", "referred"), ("table", "restored")]
+    assert [(block.kind, block.how) for block in fused.assembly.blocks] == [("code", "referred")]
 
 
 asyncio.run(main())

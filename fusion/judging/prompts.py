@@ -17,7 +17,7 @@ from fusion.judging.verdict import parse_verdict, verdict_schema
 from fusion.presets import Criterion
 from fusion.results import Candidate, Verdict
 from fusion.text.sanitize import MARK, disarmed, quoted
-from fusion.verbatim.references import Draft, Offer, offered
+from fusion.verbatim.references import Draft, Offer, offer_blocks
 
 _VERDICT_MAX_TOKENS = 768
 
@@ -129,7 +129,7 @@ def blocks_offered(request: Request, ballot: Ballot, trust: Sequence[str]) -> Of
         Draft(label, candidate.member, answer_text(candidate))
         for candidate, label in zip(ballot.candidates, ballot.labels, strict=True)
     ]
-    return offered(drafts, ballot.fence, [message_text(message) for message in request.messages], trust)
+    return offer_blocks(drafts, ballot.fence, [message_text(message) for message in request.messages], trust)
 
 
 def merge_request(request: Request, ballot: Ballot, notes: str | None = None, offer: Offer | None = None) -> Request:

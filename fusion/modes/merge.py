@@ -23,8 +23,8 @@ from fusion.presets import Task, time_shares
 from fusion.results import Analysis, Assembly, Candidate, Failure
 from fusion.steps import JUDGE_STAGES, AskJudge, Decision, JudgeFailures, Outcome, PrefillPlan, Run
 from fusion.structured.tool_vote import calls_tools, vote
+from fusion.verbatim.expander import expand_references
 from fusion.verbatim.references import Offer
-from fusion.verbatim.restorer import restored
 
 
 async def merge(run: Run, task: Task) -> Decision:
@@ -87,7 +87,7 @@ class _Drafts:
         failed."""
         if isinstance(outcome, Failure) or self.offer is None:
             return outcome if isinstance(outcome, Failure) else _Written(outcome)
-        text, taken = restored(outcome.text, self.offer)
+        text, taken = expand_references(outcome.text, self.offer)
         if not text.strip() and not outcome.tool_calls:
             return EmptyCompletion("nothing but references to blocks that there are not").as_failure()
         return _Written(replace(outcome, text=text), Assembly(blocks=taken) if taken else None)

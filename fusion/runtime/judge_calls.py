@@ -16,7 +16,7 @@ from fusion.progress import JudgeAsked, JudgeEnded, Observer, Watcher, notify
 from fusion.results import Failure
 from fusion.runtime.member_calls import Calls, cancelled_itself
 from fusion.steps import JUDGE_STAGES, AskJudge, Outcome
-from fusion.verbatim.restorer import Restorer
+from fusion.verbatim.expander import ReferenceExpander
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class JudgeCalls:
     without_images: dict[str, None] = field(default_factory=dict[str, None])
     """The judge models that were shown a note in the place of each image."""
     _writer: Call | None = None
-    _restorer: Restorer | None = None
+    _expander: ReferenceExpander | None = None
     _held_back: list[Delta] = field(default_factory=list[Delta])
 
     async def ask(self, asks: Sequence[AskJudge], jurors: int = 0, grace: float = 0.0) -> tuple[Outcome, ...]:
@@ -108,7 +108,7 @@ class JudgeCalls:
         call = Call(ask.judge, request, self.deadline_at - began_at if writes else call_s, purpose="judge")
         if writes:
             self._writer = call
-            self._restorer = Restorer(ask.offer) if ask.offer else None
+            self._expander = ReferenceExpander(ask.offer) if ask.offer else None
             self._held_back.clear()
         emit = partial(self._write, call) if writes else None
         task = asyncio.create_task(self.calls.ask(call, emit, ballot=ask.ballot, stage=ask.stage))
@@ -149,15 +149,15 @@ class JudgeCalls:
         """Send a piece of the answer to the watcher, unless its writer was cancelled."""
         if call is not self._writer:
             return
-        if self._restorer and delta.text:
-            delta = replace(delta, text=self._restorer.feed(delta.text))
+        if self._expander and delta.text:
+            delta = replace(delta, text=self._expander.feed(delta.text))
             if not (delta.text or delta.tool_calls or delta.reasoning):
                 return
         self._send(delta)
 
     def _write_rest(self) -> None:
         """Send the rest of the answer that the restorer held back."""
-        if self._restorer and (rest := self._restorer.finish()):
+        if self._expander and (rest := self._expander.finish()):
             self._send(Delta(rest))
 
     def _send(self, delta: Delta) -> None:

@@ -1,5 +1,5 @@
 """Code, tables, formulas and citations that a merge takes over byte for byte.
 
-`references` puts a mark before each such block of the candidates that the writing judge model is shown; `restorer` puts
-the block into the answer where the mark stands, whole or streamed.
+`references.offer_blocks` puts a reference before each such block in the drafts that a judge model is shown;
+`expander.expand_references` and, in a stream, `expander.ReferenceExpander` put the blocks into its answer.
 """

@@ -51,7 +51,7 @@ def test_a_plain_answer_says_who_stood_in() -> None:
 
 def test_how_an_answer_was_put_together_is_told() -> None:
     vote = ToolVote("calls", ("ada",), ("bob",), (VotedCall("weather", {"city": 1}),))
-    blocks = (TakenBlock("code", "restored", ("ada", "bob")),)
+    blocks = (TakenBlock("code", "referred", ("ada", "bob")),)
     assembly = Assembly((LeftOut("cyd", "invalid_json"),), vote, (FusedField("/a", "median"),), blocks=blocks)
     fused = Fused(
         completion=Completion("Four it is."),
@@ -77,7 +77,7 @@ def test_how_an_answer_was_put_together_is_told() -> None:
         },
         "fields": [{"path": "/a", "how": "median"}],
         "fell_back_to": None,
-        "blocks": [{"kind": "code", "how": "restored", "members": ["ada", "bob"]}],
+        "blocks": [{"kind": "code", "how": "referred", "members": ["ada", "bob"]}],
     }
     assert body["provenance"] == [{"kind": "sentence", "start": 0, "end": 11, "members": ["ada"]}]
     assert "provenance" not in fusion_body(fused, "fusion/merge", [])

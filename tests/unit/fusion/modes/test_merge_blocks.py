@@ -1,4 +1,4 @@
-"""A judge model that refers to a block, or copies it badly, and what clients, the check and the report have of it."""
+"""A judge model that refers to a block: what clients, the merge's check and the report see of it."""
 
 from __future__ import annotations
 
@@ -60,17 +60,24 @@ async def merged(judge: object, mode: Mode = "merge", watcher: Recorder | None =
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 1000])
-@pytest.mark.parametrize(("text", "how"), [("REF", "referred"), (COPIED, "restored"), (CODE, "copied")])
-async def test_the_block_comes_out_byte_for_byte_streamed_or_not(size: int, text: str, how: str) -> None:
+@pytest.mark.parametrize("text", ["REF", f"REF\n{CODE}"])
+async def test_the_block_comes_out_byte_for_byte_streamed_or_not(size: int, text: str) -> None:
     judge = Referring(f"So:\n\n{text}\n\nDone.", size)
     watcher = Recorder()
     result = await merged(judge, watcher=watcher)
     assert result.completion.text == watcher.text == f"So:\n\n{CODE}\n\nDone."
     assert (await merged(judge)).completion.text == watcher.text
     assert result.assembly is not None
-    assert result.assembly.blocks == (TakenBlock("code", how, ("ada",)),)  # type: ignore[arg-type]
+    assert result.assembly.blocks == (TakenBlock("code", "referred", ("ada",)),)
     assert ("ada",) in [part.members for part in provenance(result) if part.kind == "code"]
     assert all("[[" not in delta.text for delta in watcher.deltas)
+
+
+async def test_a_block_that_the_judge_model_writes_itself_stays_as_it_wrote_it() -> None:
+    watcher = Recorder()
+    result = await merged(ScriptedMember(Answer(COPIED)), watcher=watcher)
+    assert result.completion.text == watcher.text == COPIED
+    assert result.assembly is None
 
 
 async def test_a_judge_is_told_of_references_where_there_are_blocks_and_only_there() -> None:
@@ -132,8 +139,8 @@ async def test_a_judge_that_names_nothing_but_blocks_that_there_are_not_gives_wa
 async def test_what_was_held_back_when_a_judge_breaks_off_is_handed_on() -> None:
     watcher = Recorder()
     with pytest.raises(JudgeInterrupted):
-        await merged(ScriptedMember(CutOff(["So:\n```make\nall:\n ", " "], MalformedReply("cut"))), watcher=watcher)
-    assert watcher.text == "So:\n```make\nall:\n  "
+        await merged(ScriptedMember(CutOff(["So:\n [[A1-", "0"], MalformedReply("cut"))), watcher=watcher)
+    assert watcher.text == "So:\n [[A1-0"
 
 
 async def test_a_prompt_that_is_read_ahead_begins_as_the_final_one_whoever_has_blocks() -> None:
