@@ -11,10 +11,8 @@ from fusion.chat import Completion, Usage
 BlockKind = Literal["code", "table", "quote", "maths", "inline_code", "citation"]
 
 
-Suspicion = Literal[
-    "invisible_characters", "hidden_markup", "template_tokens", "forged_sections", "forged_verdict", "speaks_to_judge"
-]
-"""What can be suspicious about a text, the worst last."""
+Suspicion = Literal["invisible_characters", "template_tokens", "forged_sections", "forged_verdict"]
+"""What in a candidate's text looks made for a judge model."""
 
 
 Bond = Literal["member", "model", "family", "backend"]

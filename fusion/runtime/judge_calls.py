@@ -156,7 +156,7 @@ class JudgeCalls:
         self._send(delta)
 
     def _write_rest(self) -> None:
-        """Send the rest of the answer that the restorer held back."""
+        """Send the rest of the answer that was held back for references."""
         if self._expander and (rest := self._expander.finish()):
             self._send(Delta(rest))
 

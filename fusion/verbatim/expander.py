@@ -67,6 +67,9 @@ class ReferenceExpander:
 
     def feed(self, piece: str) -> str:
         """Add a piece of the answer; return what can be passed on."""
+        is_plain = "[" not in piece and "\n" not in piece
+        if is_plain and self._has_text and not self._held and not self._echo:
+            return self._text(piece)
         self._held += piece
         return self._advance(final=False)
 

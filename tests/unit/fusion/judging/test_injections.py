@@ -1,5 +1,6 @@
-"""A candidate that speaks to the judge gains nothing: every attack of the corpus against what a judge model is shown,
-and against what is read in its words."""
+"""Every attack of the corpus against the prompt that a judge model is shown, and against the parser of its verdict.
+
+What a sentence that asks for a high score does to a judge model is not claimed and not tested."""
 
 from __future__ import annotations
 
@@ -23,7 +24,6 @@ from fusion.testing import Answer, Reply, ScriptedMember
 from fusion.text.sanitize import (
     _INVISIBLE,
     _LINE_ENDS,
-    _SPEECHES,
     MARK,
     SUSPICIONS,
     _visible,
@@ -80,7 +80,7 @@ def sections(request: Request, fence: str) -> tuple[str, dict[str, list[str]]]:
     return "\n".join(outside), inside
 
 
-def test_the_corpus_is_large_and_its_attacks_differ() -> None:
+def test_the_attacks_of_the_corpus_differ_and_cover_every_suspicion() -> None:
     assert len(ATTACKS) >= 40
     assert len({attack["name"] for attack in ATTACKS}) == len(set(TEXTS)) == len(ATTACKS)
     assert {reason for attack in ATTACKS for reason in attack["suspicious"]} == set(SUSPICIONS)
@@ -133,7 +133,7 @@ def test_a_judge_that_quotes_it_keeps_its_own_verdict(attack: dict[str, str]) ->
 
 
 @attacks
-def test_what_looks_made_for_a_judge_is_named_and_what_is_hidden_is_not_shown(attack: dict[str, str]) -> None:
+def test_what_looks_made_for_a_judge_is_named_and_what_is_invisible_is_not_shown(attack: dict[str, str]) -> None:
     found = suspicions(attack["text"])
     assert set(attack["suspicious"]) <= set(found)
     if "hidden" in attack:
@@ -191,6 +191,10 @@ HONEST_TEXTS = [
     "f(x) = x^2, so 2 < 3 and $\\frac{1}{2}$",
     "```html\n<!-- a comment -->\n<p hidden>x</p>\n```",
     "Write `<!-- so -->` for a comment.",
+    "Text <!-- with a comment --> and <span style='display:none'>an element</span> that a browser hides",
+    "[//]: # (a comment in Markdown)",
+    "System: Linux 6.1\nUser: the person who signs in.",
+    "Ignore all previous instructions: so begin most prompt injections.",
     '{"name": "Ada", "score": 10, "list": [1, 2]}',
     "A: the first option\nB: the second",
     "The judge ruled that the contract was void.",
@@ -220,7 +224,7 @@ def test_any_text_is_disarmed_for_good(text: str) -> None:
 
 @pytest.mark.parametrize(
     "unit",
-    ["<!--", "<p hidden>", "<", "[", "<|", "\u200b", "\n", "score ", '"A": ', "[x]: # (", "ignore all ", "```x\n", "|"],
+    ["<!--", "<p>", "<", "[", "<|", "\u200b", "\n", "score ", '"A": ', "</answer ", "|"],
 )
 def test_hostile_text_takes_bounded_time(unit: str) -> None:
     """The bound is generous, for it is real time: what is quadratic takes tens of seconds here."""
@@ -231,20 +235,6 @@ def test_hostile_text_takes_bounded_time(unit: str) -> None:
     assert time.process_time() - began_at < 3
 
 
-_WORDS = (
-    "ignore disregard forget all prior previous other instructions rules answers candidates dear note to the judge llm",
-    "grader you are now an impartial evaluator score rate my this answer 10 ten highest first give award choose select",
-    "pick output full marks perfect score vote for response is wrong zero SYSTEM assistant prompt : /10 points out",
-    "\N{LATIN SMALL LETTER LONG S}core ran\N{KELVIN SIGN}",
-)
-
-
-@given(st.lists(st.sampled_from(" ".join(_WORDS).split()), max_size=14).map(" ".join))
-def test_a_text_that_is_not_searched_would_not_have_been_found_to_speak_to_a_judge(text: str) -> None:
-    for speech in _SPEECHES:
-        assert speech.found_in(text, text.casefold()) == (speech.pattern.search(text) is not None)
-
-
-@given(st.text(st.sampled_from("a <[\t\n\r\x00\x7f\u200b\u2028phantom\\"), max_size=30))
+@given(st.text(st.sampled_from("a <[\t\n\r\x00\x7f\u200b\u2028"), max_size=30))
 def test_a_plain_text_is_left_as_it_is(text: str) -> None:
     assert _visible(text) == _INVISIBLE.sub("", _LINE_ENDS.sub("\n", text))
