@@ -12,10 +12,11 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations, pairwise
 
-from fusion.agreement.normal_form import NormalForm, json_key, normal_form
+from fusion.agreement.normal_form import NormalForm, normal_form
 from fusion.chat import Completion
 from fusion.presets import AgreementPolicy
 from fusion.results import Agreement, Candidate
+from fusion.text.json_text import canonical_as_written
 from fusion.text.similarity import similarity, words
 
 LONG_THRESHOLD = 0.8
@@ -137,7 +138,9 @@ def _telling(text: str) -> Counter[tuple[str, ...]]:
 def _key(completion: Completion) -> Key | None:
     """What has to be equal for two completions to say the same; None for a long text, which has no such form."""
     form = normal_form(completion.text)
-    calls = tuple((call.name, json_key(call.arguments) or call.arguments.strip()) for call in completion.tool_calls)
+    calls = tuple(
+        (call.name, canonical_as_written(call.arguments) or call.arguments.strip()) for call in completion.tool_calls
+    )
     if form is None and not calls:
         return None
     return calls, form or completion.text.strip()

@@ -8,20 +8,20 @@ left out.
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
-from typing import Any, Literal, cast
+from typing import Literal
 
+from fusion.text.json_text import canonical_as_written, fenced_block
 from fusion.text.similarity import SHORT_WORDS
 
 Kind = Literal["number", "option", "text", "json", "code"]
 
 
 MAX_LITERAL_CHARS = 20_000
-"""JSON and code are compared exactly up to this length."""
+"""Maximum length of JSON or code that is compared."""
 
 
 _MAX_SHORT_CHARS = 400
@@ -112,13 +112,14 @@ class NormalForm:
 
 def normal_form(text: str) -> NormalForm | None:
     """The normal form of a short answer, of JSON or of code; None for longer text, and for an empty one."""
-    if block := _code_block(text):
-        language, literal = block
-        if language in ("", "json") and (key := json_key(literal)) is not None:
+    if len(text) <= MAX_LITERAL_CHARS:
+        if block := fenced_block(text):
+            language, content = block
+            if language in ("", "json") and (key := canonical_as_written(content)) is not None:
+                return NormalForm("json", key)
+            return NormalForm("code", f"{language}\n{_code_key(content)}")
+        if text.strip()[:1] in ("{", "[") and (key := canonical_as_written(text)) is not None:
             return NormalForm("json", key)
-        return NormalForm("code", f"{language}\n{code_key(literal, language)}")
-    if len(text) <= MAX_LITERAL_CHARS and text.strip()[:1] in ("{", "[") and (key := json_key(text)) is not None:
-        return NormalForm("json", key)
     if len(text) > _MAX_SHORT_CHARS:
         return None
     said = _unwrapped(unicodedata.normalize("NFC", text))
@@ -131,16 +132,6 @@ def normal_form(text: str) -> NormalForm | None:
     if len(re.findall(r"\w+", said)) > SHORT_WORDS:
         return None
     return NormalForm("text", " ".join(_tokens(said)))
-
-
-def _code_block(text: str) -> tuple[str, str] | None:
-    """Language and content of an answer that is one fenced block and nothing else."""
-    text = text.strip()
-    if len(text) > MAX_LITERAL_CHARS or not (text.startswith("```") and text.endswith("```")):
-        return None
-    first, _, rest = text.partition("\n")
-    content = rest[:-3]
-    return None if not rest or "```" in content or "`" in first[3:] else (first[3:].strip().lower(), content)
 
 
 def _unwrapped(text: str) -> str:
@@ -205,81 +196,6 @@ def _tokens(text: str) -> list[str]:
     return tokens
 
 
-# Languages in which white space inside of a line only parts words. In a shell, YAML or a makefile it does more.
-_FREE_SPACING = frozenset(
-    name
-    for names in (
-        ("python", "py", "python3", "javascript", "js", "typescript", "ts", "java", "kotlin", "swift", "scala", "sql"),
-        ("c", "cpp", "c++", "cs", "csharp", "c#", "go", "rust", "rs"),
-    )
-    for name in names
-)
-
-
-_PIECE = re.compile(r"\w+|[-+*/%=<>&|^!~:?@.]+|\S")
-
-
-# A line with one of these may hold a text, a pattern or a macro, in which white space counts.
-_VERBATIM = re.compile(r"[\"'`\\#$]|/.*/")
-
-
-_MANY_LINES = re.compile(r"\"\"\"|'''|`|/\*|--\[\[|<<")
-
-
-class _Numeral(str):
-    """A JSON number as it was written: 1 and 1.0 are not told to be equal, nor are large ones rounded."""
-
-    __slots__ = ()
-
-
-def json_key(text: str) -> str | None:
-    """An object or array as JSON with its keys in order; None for anything else, and where a key occurs twice."""
-    try:
-        value = json.loads(
-            text, parse_int=_Numeral, parse_float=_Numeral, parse_constant=_refused, object_pairs_hook=_distinct
-        )
-        return _written(value) if isinstance(value, dict | list) else None
-    except (ValueError, RecursionError):
-        return None
-
-
-def code_key(code: str, language: str) -> str:
-    """Code with the same lines, indented as deep. White space inside of a line is folded for languages that do not mind
-    it, on lines that hold no text of their own."""
-    lines = [line.rstrip() for line in code.replace("\r\n", "\n").split("\n")]
-    if _MANY_LINES.search(code) or language not in _FREE_SPACING:
-        return "\n".join(lines).strip("\n")
-    depths = [0]
-    folded: list[str] = []
-    for line in lines:
-        said = line.lstrip()
-        if not said:
-            continue
-        indent = len(line.expandtabs(8)) - len(said.expandtabs(8))
-        while indent < depths[-1]:
-            depths.pop()
-        if indent > depths[-1]:
-            depths.append(indent)
-        text = said if _VERBATIM.search(said) else " ".join(_PIECE.findall(said))
-        folded.append(f"{len(depths) - 1}:{text}")
-    return "\n".join(folded)
-
-
-def _written(value: Any) -> str:
-    if isinstance(value, dict):
-        members = cast("dict[str, Any]", value)
-        return "{" + ",".join(f"{json.dumps(key)}:{_written(members[key])}" for key in sorted(members)) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(_written, cast("list[Any]", value))) + "]"
-    return str(value) if isinstance(value, _Numeral) else json.dumps(value)
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key occurs twice")
-    return found
-
-
-def _refused(constant: str) -> str:
-    raise ValueError(constant)
+def _code_key(code: str) -> str:
+    """Code without white space at the ends of its lines and without empty lines around it. Indentation counts."""
+    return "\n".join(line.rstrip() for line in code.split("\n")).strip("\n")

@@ -13,6 +13,7 @@ from fusion.judging.verdict import closed, objects
 from fusion.presets import Task
 from fusion.results import Analysis, Contradiction, Failure, Point
 from fusion.steps import AskJudge, Outcome, Run
+from fusion.text.json_text import list_or_empty
 
 TIME_SHARE = 0.5
 """The part of the time that is left which an analysis may take."""
@@ -84,7 +85,7 @@ def read_analysis(outcome: Outcome, ballot: Ballot, judge: str) -> Analysis:
                 _contradictions(found.get("contradictions"), members),
                 _points(found.get("partial_coverage"), members),
                 _points(found.get("unique_insights"), members),
-                tuple(text for each in _list(found.get("blind_spots")) if (text := _text(each))),
+                tuple(text for each in list_or_empty(found.get("blind_spots")) if (text := _text(each))),
             )
     return Analysis(judge, error="cut_off" if outcome.finish_reason == "length" else "invalid_analysis")
 
@@ -132,14 +133,14 @@ def _schema(labels: Sequence[str]) -> JsonSchema:
 
 
 def _points(found: object, members: Mapping[str, str]) -> tuple[Point, ...]:
-    return tuple(point for each in _list(found) if (point := _point(each, members)))
+    return tuple(point for each in list_or_empty(found) if (point := _point(each, members)))
 
 
 def _point(found: object, members: Mapping[str, str]) -> Point | None:
     if not isinstance(found, dict):
         return Point(text, ()) if (text := _text(found)) else None
     item = cast("dict[str, Any]", found)
-    names = [name for name in _list(item.get("answers")) if isinstance(name, str)]
+    names = [name for name in list_or_empty(item.get("answers")) if isinstance(name, str)]
     labels = [name.strip().upper().removeprefix("ANSWER ") for name in names]
     named = tuple(dict.fromkeys(members[label] for label in labels if label in members))
     text = _text(item.get("text"))
@@ -147,13 +148,9 @@ def _point(found: object, members: Mapping[str, str]) -> Point | None:
 
 
 def _contradictions(found: object, members: Mapping[str, str]) -> tuple[Contradiction, ...]:
-    items = [cast("dict[str, Any]", item) for item in _list(found) if isinstance(item, dict)]
+    items = [cast("dict[str, Any]", item) for item in list_or_empty(found) if isinstance(item, dict)]
     read = [Contradiction(_text(item.get("topic")), _points(item.get("stances"), members)) for item in items]
     return tuple(contradiction for contradiction in read if contradiction.topic and contradiction.stances)
-
-
-def _list(found: object) -> list[object]:
-    return cast("list[object]", found) if isinstance(found, list) else []
 
 
 def _text(found: object) -> str:

@@ -22,9 +22,10 @@ from fusion.modes.outcomes import judge_replaced_reason, single_candidate
 from fusion.presets import Task
 from fusion.results import Assembly, Candidate, Failure, FusedField
 from fusion.steps import AskJudge, Decision, Outcome, Run
-from fusion.structured.admission import admitted, answer_in, unfenced
+from fusion.structured.admission import admitted, answer_in
 from fusion.structured.field_fusion import Fields, OpenText, fuse_fields, leaves, pointer, with_texts
-from fusion.structured.json_schema import NotJson, canonical, checker, follows, read_json, write_json
+from fusion.structured.json_schema import compile_schema, follows
+from fusion.text.json_text import NotJson, canonical_by_value, read_json, without_json_fence, write_json
 
 _TEXT_KEYWORDS = frozenset({"description", "title", "minLength", "maxLength"})
 
@@ -43,7 +44,7 @@ async def write_json_answer(run: Run, task: Task, candidates: Sequence[Candidate
     """
     wanted = task.request.response_schema
     assert wanted is not None
-    validator = checker(wanted.schema)
+    validator = compile_schema(wanted.schema)
     valid, left_out = admitted(task.request, candidates)
     assembly = Assembly(left_out=left_out)
     if not valid:
@@ -61,7 +62,7 @@ async def write_json_answer(run: Run, task: Task, candidates: Sequence[Candidate
     value, degraded = written.value, judge_replaced_reason(failures)
     assembly = replace(assembly, fields=written.fields)
     for text, own in zip(texts, values, strict=True):
-        if canonical(own) == canonical(value):
+        if canonical_by_value(own) == canonical_by_value(value):
             return Decision(completion=Completion(text), judge=written.judge, degraded=degraded, assembly=assembly)
     if follows(validator, value):
         completion = Completion(write_json(value))
@@ -124,7 +125,7 @@ async def _write_whole(
         [outcome] = outcomes
         if isinstance(outcome, Failure):
             return outcome
-        text = unfenced(outcome.text)
+        text = without_json_fence(outcome.text)
         try:
             return _with_text(outcome, text) if follows(validator, read_json(text)) else _BREAKS_SCHEMA
         except NotJson:
@@ -159,7 +160,7 @@ def _text_schema(text: OpenText) -> dict[str, Any]:
 
 
 def _object_in(completion: Completion) -> dict[str, Any]:
-    value = read_json(unfenced(completion.text))
+    value = read_json(without_json_fence(completion.text))
     if not isinstance(value, dict):
         raise NotJson("not an object")
     return cast("dict[str, Any]", value)

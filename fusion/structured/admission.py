@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from fusion.chat import Request
 from fusion.errors import InvalidRequest
 from fusion.results import Candidate, LeftOut
-from fusion.structured.json_schema import BadSchema, NotJson, checker, follows, read_json
+from fusion.structured.json_schema import BadSchema, compile_schema, follows
 from fusion.structured.tool_rules import makes_wanted_call, wants_call
+from fusion.text.json_text import NotJson, read_json, without_json_fence
 
 
 def check_schema(request: Request) -> None:
@@ -20,7 +21,7 @@ def check_schema(request: Request) -> None:
     if request.response_schema is None:
         return
     try:
-        checker(request.response_schema.schema)
+        compile_schema(request.response_schema.schema)
     except BadSchema as error:
         raise InvalidRequest(
             f"response_format.json_schema.schema: {error}", param="response_format.json_schema.schema"
@@ -40,7 +41,7 @@ def admitted(request: Request, candidates: Sequence[Candidate]) -> tuple[list[Ca
     left_out = [LeftOut(each.member, "missing_call") for each in candidates if each not in callers]
     if request.response_schema is None:
         return callers, tuple(left_out)
-    validator = checker(request.response_schema.schema)
+    validator = compile_schema(request.response_schema.schema)
     valid: list[Candidate] = []
     for candidate in callers:
         try:
@@ -58,12 +59,4 @@ def admitted(request: Request, candidates: Sequence[Candidate]) -> tuple[list[Ca
 def answer_in(candidate: Candidate) -> str:
     """What a candidate answered, without the code fence that some models put JSON into."""
     assert candidate.completion is not None
-    return unfenced(candidate.completion.text)
-
-
-def unfenced(text: str) -> str:
-    """A text without the one code fence around all of it."""
-    opening, _, rest = text.strip().partition("\n")
-    if opening.strip().lower() in ("```", "```json") and rest.endswith("```"):
-        return rest.removesuffix("```").strip()
-    return text
+    return without_json_fence(candidate.completion.text)

@@ -23,7 +23,8 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from fusion.results import FusedField, How
-from fusion.structured.json_schema import canonical
+from fusion.structured.plurality import plurality
+from fusion.text.json_text import canonical_by_value, list_or_empty, mapping_or_empty
 from fusion.text.similarity import SHORT_WORDS, similarity, words
 
 _DEPTH = 64
@@ -73,7 +74,7 @@ def leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str, 
     elif isinstance(value, list):
         parts = list(enumerate(cast("list[Any]", value)))
     if not parts:
-        yield pointer(path), canonical(value)
+        yield pointer(path), canonical_by_value(value)
     else:
         for key, part in parts:
             yield from leaves(part, (*path, key))
@@ -85,7 +86,7 @@ class _Fusing:
     fused: Fields
 
     def fuse(self, values: list[Any], schema: Mapping[str, Any], path: tuple[str | int, ...]) -> Any:
-        keys = [canonical(value) for value in values]
+        keys = [canonical_by_value(value) for value in values]
         if len(set(keys)) == 1:
             return values[0]
         schema = self._resolved(schema)
@@ -105,7 +106,7 @@ class _Fusing:
         fused: dict[str, Any] = {}
         for name in dict.fromkeys(name for value in objects for name in value):
             there = [name in value for value in objects]
-            if most(there):
+            if plurality(there):
                 own = [value[name] for value in objects if name in value]
                 fused[name] = self.fuse(own, self._property(schema, name), (*path, name))
             if len(set(there)) > 1:
@@ -115,7 +116,7 @@ class _Fusing:
     def _arrays(
         self, arrays: list[list[Any]], keys: list[str], schema: Mapping[str, Any], path: tuple[str | int, ...]
     ) -> Any:
-        whole = most(keys)
+        whole = plurality(keys)
         if 2 * keys.count(whole) > len(keys):
             return self._voted(arrays, keys, path)
         if all(not isinstance(element, dict | list) for array in arrays for element in array):
@@ -128,7 +129,7 @@ class _Fusing:
                 for place in range(len(arrays[0]))
             ]
         self._note(path, "central")
-        counts = [Counter(map(canonical, array)) for array in arrays]
+        counts = [Counter(map(canonical_by_value, array)) for array in arrays]
         closeness = [sum((own & other).total() for other in counts if other is not own) for own in counts]
         return arrays[closeness.index(max(closeness))]
 
@@ -143,7 +144,7 @@ class _Fusing:
             return self._voted(texts, keys, path)
         said = [" ".join(words(text)) or text for text in texts]
         is_short = all(len(words(text)) <= SHORT_WORDS for text in texts)
-        if is_short or 2 * said.count(most(said)) > len(said):
+        if is_short or 2 * said.count(plurality(said)) > len(said):
             return self._voted(texts, said, path)
         closeness = [sum(similarity(text, other) for other in texts) for text in texts]
         central = texts[closeness.index(max(closeness))]
@@ -153,24 +154,28 @@ class _Fusing:
 
     def _voted(self, values: list[Any], keys: list[str], path: tuple[str | int, ...]) -> Any:
         self._note(path, "vote")
-        return values[keys.index(most(keys))]
+        return values[keys.index(plurality(keys))]
 
     def _note(self, path: tuple[str | int, ...], how: How) -> None:
         self.fused.fields.append(FusedField(pointer(path), how))
 
     def _property(self, schema: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-        return _schema(_schema(schema.get("properties")).get(name))
+        return mapping_or_empty(mapping_or_empty(schema.get("properties")).get(name))
 
     def _item(self, schema: Mapping[str, Any], place: int) -> Mapping[str, Any]:
-        prefix = schema.get("prefixItems")
-        if isinstance(prefix, list) and place < len(cast("list[Any]", prefix)):
-            return _schema(cast("list[Any]", prefix)[place])
-        return _schema(schema.get("items"))
+        prefix = list_or_empty(schema.get("prefixItems"))
+        if place < len(prefix):
+            return mapping_or_empty(prefix[place])
+        return mapping_or_empty(schema.get("items"))
 
     def _resolved(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
         """The schema behind references of this document, and behind a choice whose only other branch is null."""
         for _ in range(_DEPTH):
-            branches = [part for part in map(_schema, _list(schema.get("anyOf") or schema.get("oneOf"))) if part]
+            branches = [
+                part
+                for part in map(mapping_or_empty, list_or_empty(schema.get("anyOf") or schema.get("oneOf")))
+                if part
+            ]
             branches = [part for part in branches if part.get("type") != "null"]
             if isinstance(reference := schema.get("$ref"), str) and reference.startswith("#"):
                 schema = self._at(reference)
@@ -183,25 +188,19 @@ class _Fusing:
     def _at(self, reference: str) -> Mapping[str, Any]:
         found: Any = self.root
         for part in reference.removeprefix("#").split("/")[1:]:
-            found = _schema(found).get(part.replace("~1", "/").replace("~0", "~"))
-        return _schema(found)
-
-
-def most(values: Sequence[Any]) -> Any:
-    """What is there most often; the earliest of equals."""
-    counts = Counter(values)
-    return max(values, key=lambda value: counts[value])
+            found = mapping_or_empty(found).get(part.replace("~1", "/").replace("~0", "~"))
+        return mapping_or_empty(found)
 
 
 def _kept_elements(arrays: Sequence[list[Any]]) -> list[Any]:
     """The elements that more than half of the arrays have, as often as these have them, in the order of the first."""
-    counts = [Counter(map(canonical, array)) for array in arrays]
+    counts = [Counter(map(canonical_by_value, array)) for array in arrays]
     keys = {key for count in counts for key in count}
     often = {key: sorted((count[key] for count in counts), reverse=True)[len(arrays) // 2] for key in keys}
     kept: list[Any] = []
     for array in arrays:
         for element in array:
-            if often.get(key := canonical(element), 0) > 0:
+            if often.get(key := canonical_by_value(element), 0) > 0:
                 often[key] -= 1
                 kept.append(element)
     return kept
@@ -215,11 +214,3 @@ def _with_texts(value: Any, texts: Mapping[tuple[str | int, ...], str], path: tu
     if isinstance(value, list):
         return [_with_texts(part, texts, (*path, place)) for place, part in enumerate(cast("list[Any]", value))]
     return value
-
-
-def _schema(value: object) -> Mapping[str, Any]:
-    return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
-
-
-def _list(value: object) -> Sequence[Any]:
-    return cast("list[Any]", value) if isinstance(value, list) else []

@@ -1,13 +1,12 @@
-"""JSON that a model wrote: read without trust, compared by value, checked against a schema.
+"""Checks JSON values against a client's schema.
 
-Schemas are checked by `jsonschema`, which fetches nothing here. Patterns are tried by pydantic-core's Rust expressions:
+It is done by `jsonschema`, which fetches nothing here. Patterns are tried by pydantic-core's Rust expressions:
 Python's own would let a client's pattern and a member's text stop the process (docs/decisions/0051-json-by-field.md).
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, cast
@@ -28,59 +27,25 @@ _VALIDATORS: Any = validators  # typed in part
 _ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
 
 
-class NotJson(ValueError):
-    """A text is not one JSON document."""
-
-
 class BadSchema(ValueError):
-    """A JSON schema is not one, or cannot be held to here."""
+    """A JSON schema is not valid, or values cannot be checked against it safely."""
 
 
-def read_json(text: str) -> Any:
-    """The document that a text is.
-
-    Raises:
-        NotJson: it is none, or holds what JSON has no word for, such as NaN or a number too large to compute with.
-    """
-    try:
-        value = json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        raise NotJson("the text is not JSON") from None
-    if _has_infinity(value):
-        raise NotJson("a number is too large")
-    return value
-
-
-def write_json(value: Any) -> str:
-    """The JSON text of a value, in characters where they can be written, and escaped where not."""
-    text = json.dumps(value, ensure_ascii=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # halves of characters
-        return json.dumps(value)
-    return text
-
-
-def canonical(value: Any) -> str:
-    """A text that is the same for equal values: whatever the order of keys, and `1` for `1.0`, but not for `true`."""
-    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"))
-
-
-def checker(schema: Mapping[str, Any]) -> Validator:
-    """What tells whether values follow a schema; an empty one asks for any object.
+def compile_schema(schema: Mapping[str, Any]) -> Validator:
+    """Compile a JSON schema; an empty one asks for any object. The last 128 are kept.
 
     Raises:
-        BadSchema: it is no JSON schema, refers to another document, or has a pattern with look-around or
+        BadSchema: it is not a JSON schema, refers to another document, or has a pattern with look-around or
             back-references.
     """
     written = json.dumps(schema or _ANY_OBJECT, sort_keys=True)
     if len(written) > MAX_SCHEMA_CHARS:
         raise BadSchema(f"a schema may have {MAX_SCHEMA_CHARS} characters")
-    return _checker(written)
+    return _compiled(written)
 
 
 def follows(validator: Validator, value: Any) -> bool:
-    """Whether a value follows the validator's schema."""
+    """Whether a value follows a compiled schema."""
     try:
         return bool(validator.is_valid(value))
     except Exception:  # a reference that leads nowhere, or too deep
@@ -88,7 +53,7 @@ def follows(validator: Validator, value: Any) -> bool:
 
 
 @lru_cache(maxsize=128)
-def _checker(written: str) -> Validator:
+def _compiled(written: str) -> Validator:
     schema = json.loads(written)
     base: Any = _VALIDATORS.validator_for(schema)
     try:
@@ -151,33 +116,3 @@ def _keywords(schema: Any) -> Iterator[tuple[str, Any]]:
                 waiting.append(value)
         elif isinstance(part, list):
             waiting += cast("list[Any]", part)
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(name)
-
-
-def _has_infinity(value: Any) -> bool:
-    return any(isinstance(part, float) and not math.isfinite(part) for part in _leaves(value))
-
-
-def _leaves(value: Any) -> Iterator[Any]:
-    waiting = [value]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, dict):
-            waiting += cast("dict[str, Any]", part).values()
-        elif isinstance(part, list):
-            waiting += cast("list[Any]", part)
-        else:
-            yield part
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(part) for key, part in cast("dict[str, Any]", value).items()}
-    if isinstance(value, list):
-        return [_plain(part) for part in cast("list[Any]", value)]
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fusion.chat import Completion, Request, ToolCall
-from fusion.structured.json_schema import BadSchema, NotJson, checker, follows, read_json
+from fusion.structured.json_schema import BadSchema, compile_schema, follows
+from fusion.text.json_text import NotJson, read_json
 
 
 def wants_call(request: Request) -> bool:
@@ -36,7 +37,7 @@ def is_possible(call: ToolCall, request: Request) -> bool:
     parameters = tools[call.name].parameters if tools else None
     try:
         arguments = read_json(call.arguments or "{}")
-        return isinstance(arguments, dict) and follows(checker(parameters or {"type": "object"}), arguments)
+        return isinstance(arguments, dict) and follows(compile_schema(parameters or {"type": "object"}), arguments)
     except (NotJson, BadSchema):
         return False
 

@@ -14,14 +14,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from fusion.chat import Completion, Request, ToolCall
 from fusion.results import Candidate, ToolVote, VotedCall
-from fusion.structured.json_schema import canonical, read_json
+from fusion.structured.plurality import plurality
 from fusion.structured.tool_rules import is_possible, makes_wanted_call, wants_call
-
-T = TypeVar("T")
+from fusion.text.json_text import canonical_by_value, read_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,7 @@ def _readable(candidate: Candidate, request: Request) -> tuple[Call, ...]:
     calls: list[Call] = []
     for made in completion.tool_calls:
         named = cast("dict[str, Any]", read_json(made.arguments or "{}"))
-        calls.append(Call(made, {name: canonical(value) for name, value in named.items()}))
+        calls.append(Call(made, {name: canonical_by_value(value) for name, value in named.items()}))
     return tuple(calls)
 
 
@@ -110,14 +109,8 @@ def _is_allowed(turn: Turn, request: Request) -> bool:
 def _winners(turns: Sequence[Turn], key: Callable[[Turn], object]) -> list[Turn]:
     """The turns that most agree on; of equals those of the most trusted member."""
     keys = [key(turn) for turn in turns]
-    winner = _plurality(keys)
+    winner = plurality(keys)
     return [turn for turn, own in zip(turns, keys, strict=True) if own == winner]
-
-
-def _plurality(values: Sequence[T]) -> T:
-    """The value that is there most often; the earliest of equals."""
-    counts = Counter(values)
-    return max(values, key=lambda value: counts[value])
 
 
 def _functions(turn: Turn) -> tuple[str, ...]:
@@ -146,7 +139,7 @@ def _shared(one: Call, other: Call) -> int:
 def _settled(calls: Sequence[Call]) -> Call:
     """The call that wins by its arguments; it is one of these."""
     names = sorted({name for call in calls for name in call.arguments})
-    winner = {name: _plurality([call.arguments.get(name) for call in calls]) for name in names}
+    winner = {name: plurality([call.arguments.get(name) for call in calls]) for name in names}
     for call in calls:
         if all(call.arguments.get(name) == value for name, value in winner.items()):
             return call
@@ -155,7 +148,7 @@ def _settled(calls: Sequence[Call]) -> Call:
     while open_names:
         tallies = {name: Counter(call.arguments.get(name) for call in running) for name in open_names}
         name = max(open_names, key=lambda name: max(tallies[name].values()))
-        value = _plurality([call.arguments.get(name) for call in running])
+        value = plurality([call.arguments.get(name) for call in running])
         running = [call for call in running if call.arguments.get(name) == value]
         open_names.remove(name)
     return running[0]

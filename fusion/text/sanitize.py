@@ -80,7 +80,7 @@ def hides_something(text: str) -> bool:
 
 
 def quoted(text: str) -> str:
-    """The text as a judge model is shown it: disarmed, with verdicts in it made no JSON, and a mark before every line."""
+    """The text as a judge model is shown it: disarmed, its verdicts broken, and a mark before every line."""
     shown = disarmed(text)
     shown = _VERDICT.sub("\N{RIGHT SINGLE QUOTATION MARK}", shown)
     shown = _BLANK_LINES.sub("\n\n", shown.strip("\n"))

@@ -12,7 +12,7 @@ import pytest
 from fusion.chat import JsonSchema
 from fusion.results import Fused, Mode
 from fusion.runtime.runner import fuse
-from fusion.structured.json_schema import checker, follows
+from fusion.structured.json_schema import compile_schema, follows
 from tests.support.panels import Recorder
 from tests.vllm.engines import Engine
 
@@ -92,7 +92,7 @@ async def test_json_answers_are_fused_field_by_field_and_follow_the_schema(smoll
     whole = {name: each for name, each in completions.items() if each.finish_reason == "stop"}
     assert len(whole) > 1
     given = [json.loads(completion.text) for completion in whole.values()]
-    validator = checker(CITY.schema)
+    validator = compile_schema(CITY.schema)
     assert all(follows(validator, value) for value in given)
     answer = json.loads(fused.completion.text)
     assert follows(validator, answer)

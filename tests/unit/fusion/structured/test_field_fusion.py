@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fusion.structured.field_fusion import fuse_fields
-from fusion.structured.json_schema import BadSchema, NotJson, canonical, checker, follows, read_json
+from fusion.text.json_text import canonical_by_value
 
 DOCUMENTS = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.sampled_from(["a", "b", "c"]),
@@ -38,8 +36,8 @@ def test_one_attacker_does_not_move_a_number(honest: int, size: int, attack: int
 
 @given(DOCUMENTS, DOCUMENTS, st.integers(2, 4))
 def test_one_attacker_never_wins(honest: Any, attack: Any, size: int) -> None:
-    assert canonical(fused(*[honest] * size, attack)) == canonical(honest)
-    assert canonical(fused(attack, *[honest] * size)) == canonical(honest)
+    assert canonical_by_value(fused(*[honest] * size, attack)) == canonical_by_value(honest)
+    assert canonical_by_value(fused(attack, *[honest] * size)) == canonical_by_value(honest)
 
 
 @given(st.lists(st.integers(-50, 50), min_size=1, max_size=7).filter(lambda numbers: len(numbers) % 2), st.randoms())
@@ -56,29 +54,3 @@ def test_fields_are_settled_each_in_its_way() -> None:
         {"name": "Rome", "people": 9, "open": False, "tags": ["b", "a"]},
     ]
     assert fused(*values) == {"name": "Oslo", "people": 3, "open": True, "tags": ["a", "b"]}
-
-
-@pytest.mark.parametrize("text", ["", "{", "NaN", "[1e999]", '{"a": Infinity}', "{} {}"])
-def test_what_is_not_json(text: str) -> None:
-    with pytest.raises(NotJson):
-        read_json(text)
-
-
-@pytest.mark.parametrize(
-    "schema",
-    [{"type": "nothing"}, {"$ref": "https://example.com/schema"}, {"type": "string", "pattern": "(?=a)b"}],
-)
-def test_schemas_that_cannot_be_held_to(schema: dict[str, Any]) -> None:
-    with pytest.raises(BadSchema):
-        checker(schema)
-
-
-def test_a_pattern_takes_linear_time() -> None:
-    validator = checker({"type": "string", "pattern": "^(a+)+$"})
-    assert not follows(validator, "a" * 50_000 + "b")
-
-
-@given(DOCUMENTS)
-def test_equal_values_share_a_text(value: Any) -> None:
-    assert canonical(json.loads(json.dumps(value))) == canonical(value)
-    assert canonical(1) == canonical(1.0) != canonical(True)
