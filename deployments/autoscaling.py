@@ -22,8 +22,8 @@ QUEUED = "fusion_queued"
 """The name under which a replica reports how many calls wait for their turn in it. To Serve they are running."""
 
 
-NEARBY = "fusion_nearby"
-"""The name under which a replica reports how many calls it is at that came past Serve. To Serve they are nothing."""
+LOCAL_CALLS = "fusion_local_calls"
+"""The statistic of the calls under way in a replica that came over its local socket. Serve does not count them."""
 
 
 AT_ONCE = "fusion_at_once"
@@ -142,7 +142,7 @@ class QueueDepthPolicy:
     def __call__(self, ctx: _Context) -> tuple[int, dict[str, Any]]:
         told = ctx.aggregated_metrics or {}
         queued = max(0.0, ctx.total_queued_requests) + sum(told.get(QUEUED, {}).values())
-        under_way = ctx.total_num_requests + sum(told.get(NEARBY, {}).values())
+        under_way = ctx.total_num_requests + sum(told.get(LOCAL_CALLS, {}).values())
         load = Load(
             running=max(0.0, under_way - queued),
             queued=queued,

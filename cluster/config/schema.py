@@ -18,7 +18,7 @@ from cluster.config.monitoring import ObservabilityConfig
 from cluster.config.presets import PresetConfig
 from cluster.config.telemetry import TracesConfig, TracingConfig, provider_of
 from deployments.observability.tracing.settings import TracingSettings
-from deployments.resilience.targets import Backup
+from deployments.resilience.targets import Targets
 from fusion.member import MemberProfile
 from fusion.presets import Preset
 from fusion.pricing import Price
@@ -113,10 +113,10 @@ class ClusterConfig(StrictModel):
             }
         )
 
-    def backups(self) -> dict[str, Backup]:
-        """Returns the hedging and fallback targets of each member that has any."""
-        backups = {name: Backup(self._hedge(name, member), member.fallbacks) for name, member in self.members.items()}
-        return {name: backup for name, backup in backups.items() if backup != Backup()}
+    def targets(self) -> dict[str, Targets]:
+        """Returns the hedge and the fallbacks of each member that has any."""
+        targets = {name: Targets(self._hedge(name, member), member.fallbacks) for name, member in self.members.items()}
+        return {name: each for name, each in targets.items() if each != Targets()}
 
     def _hedge(self, name: str, member: MemberConfig) -> str | None:
         if member.hedge is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,9 +9,9 @@ from dataclasses import dataclass
 from cluster.config.backends import RemoteBackendConfig
 from cluster.config.schema import ClusterConfig
 from cluster.recordings.folder import TracesError
-from deployments.members.profiled import Voiced
+from deployments.members.profiled import ProfiledMember
+from deployments.providers.chain import replica_side
 from deployments.providers.member import RemoteBackend, RemoteMember
-from deployments.resilience.compose import ResilienceSettings, resilient
 from deployments.resilience.limits import Limiter, LimitSettings
 from deployments.resilience.retries import RetrySettings
 from deployments.secrets import MissingSecret, Secret
@@ -42,10 +41,10 @@ async def at_its_api(config: ClusterConfig, name: str) -> AsyncGenerator[Reached
         bare = RemoteMember(backend.remote_backend(), profile.model, config.members[name].omits)
     except MissingSecret as error:
         raise TracesError(f"{name}: {error.message}") from error
-    wrappers = ResilienceSettings(timeouts=None, breaker=None, retries=RetrySettings(**backend.retries.model_dump()))
+    retries = RetrySettings(**backend.retries.model_dump())
     limiter = Limiter(LimitSettings(**backend.limits.model_dump()))
     try:
-        yield Reached(Voiced(resilient(bare, wrappers, rng=random.Random(), limiter=limiter), profile), profile)
+        yield Reached(ProfiledMember(replica_side(bare, retries, None, limiter), profile), profile)
     finally:
         await bare.aclose()
 

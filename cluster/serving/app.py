@@ -13,16 +13,19 @@ from typing import Any
 
 from ray import serve
 from ray.serve import Application
+from ray.serve.config import RequestRouterConfig
 from ray.serve.schema import LoggingConfig
 
 from cluster.config.backends import RemoteBackendConfig, RemoteReplicas, VllmBackendConfig
 from cluster.config.cross_field import cross_field_errors
 from cluster.config.schema import ClusterConfig, JudgeReplicas
 from cluster.serving.embedded_model import default_cache_dir
-from cluster.serving.versions import deployment_name, fingerprint, versioned
+from cluster.serving.ray_private import with_version
+from cluster.serving.versions import deployment_name, fingerprint
 from deployments.api.models import Catalogue
 from deployments.autoscaling import autoscaling_config
 from deployments.judge.replica import MEMBER_TIMEOUT_S, Judge
+from deployments.members.local_socket.router import SocketAwareRouter
 from deployments.providers.replica import RemoteModel, RemoteReplica, RemoteSettings
 from deployments.resilience.breaker import BreakerSettings
 from deployments.resilience.limits import LimitSettings
@@ -78,13 +81,13 @@ def build(
         "max_ongoing": judge.max_ongoing,
         "max_queued": judge.max_queued,
         "keys": None if keys is None else Secret(env=keys),
-        "backups": config.backups(),
+        "targets": config.targets(),
         "traces": config.traces and config.traces.settings(config.fingerprint, default_cache_dir()),
         "tracing": config.tracing_settings(),
     }
     app = _deployment(_asgi_ingress(Judge), **options).bind(catalogue, handles, **settings)
     # The members' deployments are no part of it: one that changes does not restart the judges.
-    return versioned(app, fingerprint(catalogue, settings))
+    return with_version(app, fingerprint(catalogue, settings))
 
 
 def application(args: dict[str, Any]) -> Application:
@@ -160,7 +163,7 @@ def _vllm(name: str, model: str, backend: VllmBackendConfig, drain_s: float) -> 
     version = fingerprint(
         settings.model, settings.engine, settings.accelerator, settings.placement_strategy, settings.env
     )
-    return versioned(vllm_deployment(settings), version)
+    return with_version(vllm_deployment(settings), version)
 
 
 def _remote(
@@ -183,8 +186,9 @@ def _remote(
         max_ongoing=replicas.max_ongoing,
     )
     options = _options(f"remote:{name}", replicas, replicas.target_ongoing, let_in, drain_s)
+    options["request_router_config"] = RequestRouterConfig(request_router_class=SocketAwareRouter)
     options["user_config"] = dict(models)  # it reaches replicas that run: another member restarts none
-    return versioned(_deployment(RemoteReplica, **options).bind(settings), fingerprint(settings))
+    return with_version(_deployment(RemoteReplica, **options).bind(settings), fingerprint(settings))
 
 
 def _drain_s(config: ClusterConfig) -> float:

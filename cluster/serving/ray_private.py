@@ -7,7 +7,10 @@ The functions import Ray when they are called, so that its settings can be put i
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ray.serve import Application
 
 
 def local_clusters() -> list[str]:
@@ -48,3 +51,16 @@ def get(key: bytes, namespace: bytes) -> bytes | None:
 
     store: Any = internal_kv
     return store._internal_kv_get(key, namespace=namespace)
+
+
+def outermost_deployment(app: Application) -> Any:
+    """Returns the `ray.serve.Deployment` of an application's outermost node, with `name`, `version` and `user_config`."""
+    return app._bound_deployment  # pyright: ignore[reportPrivateUsage]
+
+
+def with_version(app: Application, version: str) -> Application:
+    """Returns the application with this version of its outermost deployment: Serve's only way to say that two
+    deployments are one and the same."""
+    from ray.serve import Application
+
+    return Application(outermost_deployment(app).options(version=version, _internal=True))

@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
 from importlib.metadata import version as installed_version
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
+
+from cluster.serving.ray_private import outermost_deployment
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -31,26 +33,15 @@ def fingerprint(*values: object) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def versioned(app: Application, version: str) -> Application:
-    """The application with this version of its outermost deployment."""
-    from ray.serve import Application  # it takes seconds, and a fingerprint needs none of it
-
-    bound: Any = app._bound_deployment  # pyright: ignore[reportPrivateUsage]
-    # The option is Serve's own, and its only way to say that two deployments are the same.
-    return Application(bound.options(version=version, _internal=True))
-
-
 def deployment_name(app: Application) -> str:
     """The name of the application's outermost deployment."""
-    bound: Any = app._bound_deployment  # pyright: ignore[reportPrivateUsage]
-    return bound.name
+    return outermost_deployment(app).name
 
 
 def runs_as(app: Application, other: Application) -> bool:
     """Whether the outermost deployments of two applications are one and the same to Serve: name, version, and what
     reaches running replicas."""
-    one: Any = app._bound_deployment  # pyright: ignore[reportPrivateUsage]
-    two: Any = other._bound_deployment  # pyright: ignore[reportPrivateUsage]
+    one, two = outermost_deployment(app), outermost_deployment(other)
     return (one.name, one.version, one.user_config) == (two.name, two.version, two.user_config)
 
 

@@ -1,22 +1,20 @@
-"""Those who look on while a judge replica runs its requests: who records them, and who traces them."""
+"""Recording and tracing around a judge replica's requests."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from opentelemetry import context as otel_context
-from ray.serve import context as serve_context
 
 from deployments.api.app import REQUEST_HEADERS
 from deployments.api.chat_request import ChatRequest
 from deployments.observability.exporter import TRACES, Exporter
-from deployments.observability.identity import replica_name
+from deployments.observability.identity import replica_name, request_id
 from deployments.observability.tracing.members import Traced
 from deployments.observability.tracing.provider import Tracing, context_of
 from deployments.observability.tracing.request_spans import RequestSpans
@@ -33,30 +31,26 @@ if TYPE_CHECKING:
     from deployments.recordings.recorder import Recorder
 
 
-class Onlookers:
-    """What a replica's requests are recorded and traced with, each None where it is not. Make it in the replica's event
-    loop."""
+class Instrumentation:
+    """Records and traces a replica's requests, as far as each is configured. Make it in the replica's event loop."""
 
     def __init__(self, traces: TraceSettings | None, tracing: TracingSettings | None) -> None:
         name = replica_name()
         self._recorder = None if traces is None else _recorder(traces, name)
         self._tracing = None if tracing is None else Tracing(tracing, name)
 
-    def traced(self, members: Mapping[str, Member], profiles: Mapping[str, MemberProfile]) -> dict[str, Member]:
-        """The members, with their calls traced if calls are."""
-        if self._tracing is None:
-            return dict(members)
-        tracing = self._tracing
-        return {name: Traced(member, tracing, profiles) for name, member in members.items()}
+    def traced(self, member: Member, profiles: Mapping[str, MemberProfile]) -> Member:
+        """The member, with a span for each of its calls where calls are traced."""
+        return member if self._tracing is None else Traced(member, self._tracing, profiles)
 
-    def attend(self, task: Task, chat: ChatRequest, account: Account, started_at: float) -> Attendance:
-        """Look at one request from here on. `account` is kept of its calls; `started_at` is its arrival, on the event
-        loop's clock."""
-        return Attendance(self._recorder, self._tracing, task, chat, account, started_at)
+    def observe(self, task: Task, chat: ChatRequest, account: Account, started_at: float) -> RequestScope:
+        """Observe one request from here on. `account` is of its calls; `started_at` is its arrival, on the event loop's
+        clock."""
+        return RequestScope(self._recorder, self._tracing, task, chat, account, started_at)
 
     @contextmanager
     def in_clients_trace(self) -> Generator[None]:
-        """Around a plain call: its span continues the client's trace."""
+        """Have the span of a plain call continue the client's trace."""
         token = otel_context.attach(context_of(REQUEST_HEADERS.get()))
         try:
             yield
@@ -71,8 +65,8 @@ class Onlookers:
             self._tracing.close()
 
 
-class Attendance:
-    """Looks at one request, whatever becomes of it: use it as a context around the request."""
+class RequestScope:
+    """Records and traces one request, whether it is answered, fails or is cancelled: a context around the request."""
 
     def __init__(
         self,
@@ -88,21 +82,21 @@ class Attendance:
         self._task = task
         self._chat = chat
         self._started_at = started_at
-        self._id = _request_id()
+        self._id = request_id()
         self._account = account
         self._spans: RequestSpans | None = None
         self._fused: Fused | None = None
 
     @property
     def observers(self) -> Sequence[Observer]:
-        """Who is to be told of the request's events, besides the account."""
+        """The observers of the request's events, besides the account."""
         return () if self._spans is None else (self._spans,)
 
     def answered(self, fused: Fused) -> None:
-        """The request has this result."""
+        """Note the request's result."""
         self._fused = fused
 
-    def __enter__(self) -> Attendance:
+    def __enter__(self) -> RequestScope:
         if self._tracing is not None:
             self._spans = RequestSpans(self._tracing, self._task, REQUEST_HEADERS.get(), self._id)
         return self
@@ -148,8 +142,3 @@ def _failure(error: BaseException | None) -> Failure | None:
     if isinstance(error, Exception):
         return FusionError(f"an internal error ({type(error).__name__})").as_failure()
     return None
-
-
-def _request_id() -> str:
-    """The id that Serve gives the request and puts on its response."""
-    return cast("Any", serve_context)._get_serve_request_context().request_id or uuid.uuid4().hex

@@ -43,7 +43,7 @@ class Metric:
 
     name: str
     labels: tuple[str, ...]
-    says: str
+    description: str
     buckets_s: tuple[float, ...] = ()
 
     @property
@@ -148,9 +148,9 @@ def make_metric(metric: Metric) -> Any:
     labels: Any = metric.labels  # of any number, whatever Ray's annotation says
     if metric.buckets_s:
         return metrics.Histogram(
-            metric.name, description=metric.says, boundaries=list(metric.buckets_s), tag_keys=labels
+            metric.name, description=metric.description, boundaries=list(metric.buckets_s), tag_keys=labels
         )
-    return metrics.Counter(metric.name, description=metric.says, tag_keys=labels)
+    return metrics.Counter(metric.name, description=metric.description, tag_keys=labels)
 
 
 @dataclass(slots=True)
@@ -221,9 +221,9 @@ class RequestMetrics:
         tally = self._tally
         tally.count(REQUESTS, "", SINGLE, "answered", "")
         tally.observe(REQUEST_S, "", SINGLE, value=took_s)
-        self._spend(member, SINGLE, completion.usage, cost_usd)
+        self._count_usage(member, SINGLE, completion.usage, cost_usd)
 
-    def asked_in_vain(self, error: BaseException) -> None:
+    def member_call_failed(self, error: BaseException) -> None:
         """One member was asked alone, and there is no answer."""
         self._end("", SINGLE, error)
 
@@ -237,11 +237,11 @@ class RequestMetrics:
             outcome = candidate.failure.code if candidate.failure else candidate.status
             self._tally.count(CANDIDATES, candidate.member, outcome)
             speaker = _speaker(candidate.completion, candidate.member)
-            self._spend(speaker, panel_stage(candidate.round), candidate.usage, candidate.cost_usd)
+            self._count_usage(speaker, panel_stage(candidate.round), candidate.usage, candidate.cost_usd)
         for call in account.judge_calls:
-            self._spend(_speaker(call.outcome, call.judge), call.stage, call.outcome.usage, call.cost_usd)
+            self._count_usage(_speaker(call.outcome, call.judge), call.stage, call.outcome.usage, call.cost_usd)
 
-    def _spend(self, member: str, stage: str, usage: Usage | None, cost_usd: float | None) -> None:
+    def _count_usage(self, member: str, stage: str, usage: Usage | None, cost_usd: float | None) -> None:
         if usage is not None:
             for kind, tokens in _kinds(usage):
                 self._tally.count(TOKENS, member, stage, kind, by=tokens)

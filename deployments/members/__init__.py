@@ -1,5 +1,17 @@
-"""How a judge reaches a member, and what every member's replica offers.
+"""How a judge reaches a member, and what every member's replica offers (`replica.MemberReplica`).
 
-`handle.HandleMember` asks through a Serve handle, `local_socket` over a socket on the same machine; `replica` is the
-other end of both. `profiled` applies a member's system prompt and sampling, `model_limits` learns what a model takes.
+The wrappers that a call passes, outermost first, each a `fusion.member.Member`:
+
+    judge's side (deployments.judge.chain.judge_side)        replica's side (deployments.providers.chain.replica_side)
+
+    FallingBack        other members when this one fails     CountedAttempts    numbers the attempts of one call
+      Hedging          a second call when it is slow           Retrying         again after an error that may pass
+        Traced         a span a call                             Breaking       nothing while the model is failing
+          ProfiledMember    system prompt and sampling             Limiting     the backend's limits, shared
+            LocalFirstMember  over a local socket, or ──►            TracedAttempts   a span an attempt
+              HandleMember      through Serve's handle ──►             RemoteMember     the HTTP request
+
+Engines are reached through their handle alone (`handle.HandleMember`), where Serve's request routers spread the load,
+and their replicas have `deployments.vllm.member.EngineMember` in place of the right column. `model_limits` asks what an
+engine's model takes; `pickling` is how values cross.
 """

@@ -30,6 +30,8 @@ class HandleMember:
     """
 
     def __init__(self, handle: DeploymentHandle[Any]) -> None:
+        # Serve's default, cloudpickle, takes twice as long, and all these values are of importable classes.
+        handle = handle.options(request_serialization="pickle", response_serialization="pickle")
         self._asking: Any = handle.options(method_name="ask")
         self._watching: Any = handle.options(method_name="watch", stream=True)
         self._counting: Any = handle.options(method_name="count")

@@ -1,4 +1,4 @@
-"""What the models of our own engines take, in their own word: nobody has to write it down."""
+"""Asks engines for the limits of their models, so that the configuration need not have them."""
 
 from __future__ import annotations
 
@@ -29,34 +29,35 @@ class ModelLimits:
 
 
 class Limited(Protocol):
-    """Whoever can be asked for its model's limits."""
+    """An engine that can be asked for its model's limits."""
 
     async def limits(self) -> ModelLimits:
         """The model's limits; waits for an engine that still starts.
 
         Raises:
-            MemberError: it does not say.
+            MemberError: it does not answer.
         """
         ...
 
 
-async def learn(engine: Limited, told: Callable[[ModelLimits], None]) -> None:
-    """Ask an engine for its model's limits, again after a while when it does not say, and tell of them."""
+async def discover(engine: Limited, on_limits: Callable[[ModelLimits], None]) -> None:
+    """Ask an engine for its model's limits and pass them on; ask up to `ATTEMPTS` times, every `PAUSE_S`, while it does
+    not answer."""
     for attempt in range(ATTEMPTS):
         if attempt:
             await asyncio.sleep(PAUSE_S)
         try:
             limits = await engine.limits()
         except MemberError as error:
-            _log.warning("an engine does not say what its model takes: %s", error.message)
+            _log.warning("no limits from an engine: %s", error.message)
         else:
-            return told(limits)
+            return on_limits(limits)
 
 
 def with_limits(
     profiles: Mapping[str, MemberProfile], members: Iterable[str], limits: ModelLimits
 ) -> dict[str, MemberProfile]:
-    """The profiles with what is known now of these members' model. What the configuration denies stays denied."""
+    """The profiles, with these limits for the given members. Images that the configuration denies stay denied."""
     known = {
         name: replace(
             profiles[name],

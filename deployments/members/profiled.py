@@ -1,4 +1,4 @@
-"""A member that speaks with its own voice through a backend that others use too."""
+"""Applies a member's system prompt and sampling to its calls."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from fusion.limits.context import unable
 from fusion.member import Emit, Member, MemberProfile, TokenCounter
 
 
-class Voiced:
-    """A member whose calls carry its sampling and its system prompt to a backend that knows of neither. A call that it
-    cannot take is not made: it may be asked in another member's place, for which its own limits were not looked at."""
+class ProfiledMember:
+    """Adds a member's system prompt and sampling to each call, for a backend that knows of neither.
+
+    Raises:
+        MemberError: the member cannot take the request. As a fallback it may be asked what was checked for another
+            member alone.
+    """
 
     def __init__(self, member: Member, profile: MemberProfile) -> None:
         self._member = member
@@ -23,8 +27,8 @@ class Voiced:
         return await self._member.ask(self._profile.apply_to(call), emit)
 
 
-class VoicedTokenizer:
-    """A member's tokenizer, which counts its system prompt too."""
+class ProfiledTokenizer:
+    """Counts a member's prompts with its system prompt."""
 
     def __init__(self, tokenizer: TokenCounter, profile: MemberProfile) -> None:
         self._tokenizer = tokenizer

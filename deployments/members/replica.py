@@ -1,7 +1,6 @@
-"""A member behind a Serve handle, seen from its own replica.
+"""What every member's replica offers to judges.
 
-Outcomes travel as values: an error that were raised instead would come with a remote traceback, a log line and several
-times the cost.
+Outcomes cross as values: an error that is raised comes with a remote traceback, a log line and several times the cost.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import logging
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
-from deployments.autoscaling import NEARBY
+from deployments.autoscaling import LOCAL_CALLS
 from deployments.members.local_socket.server import LocalServer, listen
 from deployments.resilience.breaker import State
 from fusion.chat import Call, Completion, Delta
@@ -44,31 +43,31 @@ class MemberReplica:
 
     def __init__(self, member: Member) -> None:
         self._member = member
-        self._nearby: LocalServer | None = None
+        self._local_server: LocalServer | None = None
 
     def listen(self, max_ongoing: int) -> None:
-        """Take calls from this machine over a socket too, `max_ongoing` at once."""
-        self._nearby = listen(self, max_ongoing)
+        """Take up to `max_ongoing` calls at once from the same machine over a socket too."""
+        self._local_server = listen(self, max_ongoing)
 
     async def close(self) -> None:
-        """End the calls that came over the socket, and take no more."""
-        if self._nearby is not None:
-            await self._nearby.close()
+        """Finish the calls that came over the socket, and take no more."""
+        if self._local_server is not None:
+            await self._local_server.close()
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
-        """Serve's hook for numbers that its autoscaling policy is given: it does not see these calls itself."""
-        return {NEARBY: float(0 if self._nearby is None else len(self._nearby.running))}
+        """Serve's hook for the numbers that its autoscaling policy gets. Serve does not count these calls itself."""
+        return {LOCAL_CALLS: float(0 if self._local_server is None else len(self._local_server.running))}
 
     async def ask(self, call: Call) -> Outcome:
-        """One call, one answer in one piece."""
+        """Answer a call in one piece."""
         try:
             return await self._member.ask(call)
         except Exception as error:
             return outcome_of(error, call)
 
     async def watch(self, call: Call) -> AsyncGenerator[Deltas | Outcome, None]:
-        """One call for someone who is watching: the deltas as they come, those that are already there in one item,
-        and the outcome last."""
+        """Answer a call in pieces: the deltas as they come, those that are already there in one item, and the outcome
+        last."""
         deltas: asyncio.Queue[Delta | None] = asyncio.Queue()
         task = asyncio.create_task(self._member.ask(call, deltas.put_nowait))
         task.add_done_callback(lambda _: deltas.put_nowait(None))
@@ -100,7 +99,7 @@ class MemberReplica:
 
 
 def outcome_of(error: Exception, call: Call) -> MemberError:
-    """What an error means for a call, as it travels."""
+    """The error of a call, as a value that crosses to the judge without its traceback."""
     if not isinstance(error, MemberError):
         _log.error("member %s: %s", call.member, whereabouts(error))
         error = unexpected(error, call.member)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ray.serve import metrics
 
-from deployments.resilience.compose import Counted
+from deployments.resilience.resilient import Counted
 
 Make = Callable[..., Any]
 
@@ -28,18 +28,18 @@ METRICS: Mapping[str, str] = {
     "breaker_openings_total": "times that the breaker opened",
     "breaker_refusals_total": "calls that were not made because the breaker was open",
     "limit_running": "calls under way",
-    "limit_queued": "calls that wait for a turn",
-    "limit_waits_total": "calls that waited for a turn",
-    "limit_waited_s_total": "seconds that calls waited for a turn",
-    "limit_refusals_total": "calls that were not made because no turn came in time",
+    "limit_queued": "calls that wait for a slot",
+    "limit_waits_total": "calls that waited for a slot",
+    "limit_waited_s_total": "seconds that calls waited for a slot",
+    "limit_refusals_total": "calls that were not made because no slot was free in time",
     "retries_total": "calls that were repeated",
     "retries_unaffordable_total": "calls that were not repeated because the budget was used up",
     "retry_budget_left": "repetitions that the budget allows now",
     "hedges_total": "second calls made because the first was slow",
     "hedges_won_total": "second calls that won",
     "hedge_budget_left": "second calls that the budget allows now",
-    "fallbacks_total": "calls to stand-ins",
-    "fallbacks_answered_total": "calls that a stand-in answered",
+    "fallbacks_total": "calls to fallbacks",
+    "fallbacks_answered_total": "calls that a fallback answered",
 }
 """Every number of a member, without the prefix, and what it says."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
@@ -10,15 +9,15 @@ from typing import TYPE_CHECKING, TypedDict
 from deployments.members.replica import MemberReplica, MemberStatus
 from deployments.observability.exporter import Exporter, keep_exporting
 from deployments.observability.tracing.settings import TracingSettings
-from deployments.providers.http import UpstreamClient
+from deployments.providers.chain import TracedRequests, replica_side
 from deployments.providers.member import RemoteBackend, RemoteMember, upstream_client, wire_format
 from deployments.resilience.breaker import BreakerSettings
-from deployments.resilience.compose import ResilienceSettings, Resilient, resilient
 from deployments.resilience.limits import Limiter, LimitSettings
+from deployments.resilience.resilient import Resilient
 from deployments.resilience.retries import RetrySettings
 from fusion.chat import Call, Completion
 from fusion.errors import MemberUnavailable
-from fusion.member import Emit, Member
+from fusion.member import Emit
 
 if TYPE_CHECKING:
     from deployments.observability.tracing.provider import Tracing
@@ -66,24 +65,21 @@ class RemoteMembers:
         self._limiter = Limiter(settings.limits)
         self._tracing = None if settings.tracing is None else _tracing(settings.tracing)
         self._models: dict[str, RemoteModel] = {}
-        self._members: dict[str, Member] = {}
-        self.resilient: dict[str, Resilient] = {}
+        self.members: dict[str, Resilient] = {}
         """Each member in its wrappers, whose counters and breaker can be read."""
 
     def serve(self, models: Mapping[str, RemoteModel]) -> None:
         """Serve these members from here on. One whose model is unchanged keeps its breaker and budgets; calls under
         way end as they began."""
         for name in [name for name, model in self._models.items() if models.get(name) != model]:
-            del self._models[name], self._members[name], self.resilient[name]
+            del self._models[name], self.members[name]
         for name, model in models.items():
             if name not in self._models:
                 self._models[name] = model
-                self.resilient[name], self._members[name] = connect(
-                    self._settings, model, self._client, self._limiter, self._tracing
-                )
+                self.members[name] = self._chain(model)
 
     async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
-        member = self._members.get(call.member)
+        member = self.members.get(call.member)
         if member is None:
             raise MemberUnavailable("its backend's replica does not serve it", member=call.member)
         return await member.ask(call, emit)
@@ -94,10 +90,20 @@ class RemoteMembers:
 
     def status(self, name: str) -> MemberStatus:
         """Whether the member's calls would be made, and its breaker's state."""
-        resilient = self.resilient.get(name)
-        if resilient is None:
+        member = self.members.get(name)
+        if member is None:
             return MemberStatus(ready=False)
-        return MemberStatus(resilient.ready(), None if resilient.breaker is None else resilient.breaker.state)
+        return MemberStatus(member.ready(), None if member.breaker is None else member.breaker.state)
+
+    def _chain(self, model: RemoteModel) -> Resilient:
+        settings = self._settings
+        member = RemoteMember(settings.backend, model["model"], model["omits"], client=self._client)
+        traced: TracedRequests | None = None
+        if self._tracing is not None:
+            wire, base_url = wire_format(settings.backend), settings.backend.base_url.rstrip("/")
+            url, streaming_url = (f"{base_url}/{wire.path(model['model'], stream=each)}" for each in (False, True))
+            traced = TracedRequests(self._tracing, url, streaming_url)
+        return replica_side(member, settings.retries, settings.breaker, self._limiter, traced)
 
 
 class RemoteReplica(MemberReplica):
@@ -107,7 +113,7 @@ class RemoteReplica(MemberReplica):
     def __init__(self, settings: RemoteSettings) -> None:
         self._members = RemoteMembers(settings)
         super().__init__(self._members)
-        keep_exporting(Exporter(self._members.resilient).export)
+        keep_exporting(Exporter(self._members.members).export)
         self.listen(settings.max_ongoing)
         # Serve awaits it when the replica is to end. On the class the interpreter would call it too, and not wait.
         self.__del__ = self.close
@@ -118,29 +124,6 @@ class RemoteReplica(MemberReplica):
 
     async def status(self, members: Sequence[str]) -> dict[str, MemberStatus]:
         return {name: self._members.status(name) for name in members}
-
-
-def connect(
-    settings: RemoteSettings,
-    model: RemoteModel,
-    client: UpstreamClient,
-    limiter: Limiter,
-    tracing: Tracing | None = None,
-) -> tuple[Resilient, Member]:
-    """A member in its wrappers, and what its calls go to: the same, unless they are traced."""
-    # The adapter keeps its own time limits: only it knows when a connection stands.
-    wrappers = ResilienceSettings(timeouts=None, breaker=settings.breaker, retries=settings.retries)
-    member: Member = RemoteMember(settings.backend, model["model"], model["omits"], client=client)
-    rng = random.Random()
-    if tracing is None:
-        wrapped = resilient(member, wrappers, rng=rng, limiter=limiter)
-        return wrapped, wrapped
-    from deployments.observability.tracing.members import CountedAttempts, TracedAttempts
-
-    wire, base_url = wire_format(settings.backend), settings.backend.base_url.rstrip("/")
-    url, streaming_url = (f"{base_url}/{wire.path(model['model'], stream=stream)}" for stream in (False, True))
-    wrapped = resilient(TracedAttempts(member, tracing, url, streaming_url), wrappers, rng=rng, limiter=limiter)
-    return wrapped, CountedAttempts(wrapped)
 
 
 def _tracing(settings: TracingSettings) -> Tracing:

@@ -1,4 +1,5 @@
 """Wrappers around a member, named by what they do: `limits`, `breaker`, `retries`, `hedging`, `fallbacks`.
 
-`compose.resilient` puts them together and says why in that order; `targets` has who is asked besides a member.
+`deployments.providers.chain` and `deployments.judge.chain` put them together; `resilient` is a member in its wrappers,
+`targets` names a member's hedge and fallbacks.
 """

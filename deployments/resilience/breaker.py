@@ -1,4 +1,4 @@
-"""Leaving a sick backend alone until it is well."""
+"""A circuit breaker: refuses calls to a failing backend until it recovers."""
 
 from __future__ import annotations
 
@@ -24,19 +24,20 @@ from fusion.errors import (
 from fusion.member import Emit, Member
 
 State = Literal["closed", "half-open", "open"]
-Health = Literal["well", "sick", "unknown"]
+Health = Literal["healthy", "failing", "unknown"]
+"""What the outcome of a call says of its backend."""
 
 REMEMBERED = 1000
-"""Outcomes that are looked back on at most, however many there were in the window."""
+"""The most outcomes that are kept of a window."""
 
 
 @dataclass(frozen=True, slots=True)
 class BreakerSettings:
-    """Opens at the `failures`-th failure within `window_s` if failures are at least `failure_share` of what was heard
-    from the backend in that time, for `cooldown_s`.
+    """When a breaker opens, and for how long.
 
-    A call that used up its own `timeout_s` is a failure only if that was at least `fair_timeout_s`: a client in a
-    hurry must not take a slow backend away from everyone else.
+    It opens at the `failures`-th failure within `window_s` if failures are at least `failure_share` of the outcomes in
+    that time, for `cooldown_s`. A call that used up its own `timeout_s` is a failure only if that was at least
+    `fair_timeout_s`: a client in a hurry must not take a slow backend away from everyone else.
     """
 
     failures: int = 5
@@ -48,15 +49,15 @@ class BreakerSettings:
 
 @dataclass(eq=False, slots=True)
 class Admission:
-    """A call that was let through."""
+    """A call that was admitted."""
 
 
 class Breaker:
     """The state machine, without a clock or I/O: `now` is in seconds on any clock that only goes forward.
 
-    Closed, it lets everything through. Open, nothing. After the cool-down it is half-open and lets one call through as
-    a probe: if that finds the backend well it closes, if sick it opens again, and if it says nothing (it was cancelled,
-    say) the next call is the probe. Calls that were let through before it opened no longer count.
+    Closed, it admits everything. Open, nothing. After the cool-down it is half-open and admits one call as a probe: if
+    that finds the backend healthy it closes, if failing it opens again, and if the outcome is unknown (the call was
+    cancelled, say) the next call is the probe. Calls that were admitted before it opened do not count.
     """
 
     def __init__(self, settings: BreakerSettings) -> None:
@@ -79,11 +80,11 @@ class Breaker:
         return "open" if now < self.open_until else "half-open"
 
     def ready(self, now: float) -> bool:
-        """Whether a call would be let through."""
+        """Whether a call would be admitted."""
         return self.open_until is None or (now >= self.open_until and self._probe is None)
 
     def admit(self, now: float) -> Admission | None:
-        """Let a call through, or not. Each that was let through is to be reported with `ended`."""
+        """Admit a call; None refuses it. Report the end of each admitted call with `ended`."""
         if not self.ready(now):
             return None
         admission = Admission()
@@ -94,32 +95,32 @@ class Breaker:
         return admission
 
     def ended(self, admission: Admission, health: Health, now: float) -> None:
-        """A call that was let through has ended, and said this of the backend."""
+        """Count the end of an admitted call, by what it says of the backend."""
         if admission is self._probe:
             self._probe = None
-            if health == "sick":
+            if health == "failing":
                 self._open(now)
-            elif health == "well":
+            elif health == "healthy":
                 self.open_until = None
         elif admission in self._under_way:
-            outlived_by = self._begun_before(admission)
+            pending = self._started_before(admission)
             del self._under_way[admission]
             if health != "unknown":
-                self._ended.append((now, health == "sick"))
-            if health == "sick" and self._is_too_much(outlived_by, now):
+                self._ended.append((now, health == "failing"))
+            if health == "failing" and self._exceeds(pending, now):
                 self._open(now)
 
-    def _is_too_much(self, outlived_by: int, now: float) -> bool:
+    def _exceeds(self, pending: int, now: float) -> bool:
         recent = [failed for at, failed in self._ended if at + self._settings.window_s > now]
         failures = sum(recent)
-        share = failures / (len(recent) + outlived_by)
+        share = failures / (len(recent) + pending)
         return failures >= self._settings.failures and share >= self._settings.failure_share
 
-    def _begun_before(self, admission: Admission) -> int:
-        """Calls under way that began before this one and did not fail as soon.
+    def _started_before(self, admission: Admission) -> int:
+        """The calls under way that started before this one.
 
-        They count as heard from: else the quick failures of a burst would be all there is to see while its good calls
-        are still being answered, and a backend that fails one call in ten would look dead.
+        They count as successes: else the quick failures of a burst would be all there is while its good calls are still
+        being answered, and a backend that fails one call in ten would look dead.
         """
         for count, other in enumerate(self._under_way):
             if other is admission:
@@ -136,12 +137,12 @@ class Breaker:
 class Breaking:
     """Fails a call at once while its breaker is open.
 
-    What counts: a timeout, a backend that cannot be reached, a reply that is none, and a provider's own overload are
-    failures. A completion is health, and so is a refusal of the request, of the key, or an empty completion: the
-    backend answered. Cancelled calls, what our own limits refused, and errors from outside of the tree say nothing.
+    A timeout, an unreachable backend, a malformed reply and a provider's own overload are failures. A completion is
+    health, and so is a refusal of the request or of the key, or an empty completion: the backend answered. Cancelled
+    calls, what our own limits refused, and errors outside of `fusion.errors` count for nothing.
 
     Raises:
-        BreakerOpen: the call was not let through.
+        BreakerOpen: the call was not made.
     """
 
     def __init__(self, member: Member, settings: BreakerSettings) -> None:
@@ -160,7 +161,7 @@ class Breaking:
         return self._breaker.open_until
 
     def ready(self) -> bool:
-        """Whether a call would be let through now."""
+        """Whether a call would be made now."""
         return self._breaker.ready(_now())
 
     async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
@@ -173,7 +174,7 @@ class Breaking:
         health: Health = "unknown"
         try:
             completion = await self._member.ask(call, emit)
-            health = "well"
+            health = "healthy"
             return completion
         except MemberError as error:
             health = self._health(error, call.timeout_s, _now() - began_at)
@@ -195,11 +196,11 @@ class Breaking:
                 return "unknown"
             case MemberTimeout():
                 used_up = took_s >= 0.95 * timeout_s
-                return "unknown" if used_up and timeout_s < self._settings.fair_timeout_s else "sick"
+                return "unknown" if used_up and timeout_s < self._settings.fair_timeout_s else "failing"
             case MemberUnavailable() | MemberOverloaded() | MalformedReply():
-                return "sick"
+                return "failing"
             case MemberRejected() | MemberUnauthorized() | EmptyCompletion():
-                return "well"
+                return "healthy"
             case _:
                 return "unknown"
 

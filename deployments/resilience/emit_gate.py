@@ -1,4 +1,4 @@
-"""Who may write to a watched answer."""
+"""A gate between a call and the receiver of its deltas."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from fusion.member import Emit
 NOTHING = Delta()
 
 
-class Outlet:
-    """Where one call's deltas go: on to whoever watches, until it is closed.
+class EmitGate:
+    """Passes one call's deltas on until it is closed.
 
-    A call that was given up may go on writing for a moment; what it writes then must not reach an answer that another
-    call has begun. `emitted` says whether anything of the answer has been handed on: from then on no other call can
-    take this one's place.
+    An abandoned call may go on emitting for a moment, and that must not reach an answer that another call has begun.
+    `emitted` says whether a part of the answer was passed on: after that no other call can take this one's place.
     """
 
     def __init__(self, emit: Emit | None) -> None:
@@ -22,14 +21,14 @@ class Outlet:
 
     @property
     def emit(self) -> Emit | None:
-        """What to hand to the call: None when nobody watches."""
-        return None if self._emit is None else self._hand_on
+        """The `emit` to give to the call: None when the answer is not streamed."""
+        return None if self._emit is None else self._pass_on
 
     def close(self) -> None:
-        """Drop whatever comes from now on."""
+        """Drop every further delta."""
         self._emit = None
 
-    def _hand_on(self, delta: Delta) -> None:
+    def _pass_on(self, delta: Delta) -> None:
         if self._emit is not None:
             self.emitted = self.emitted or delta != NOTHING
             self._emit(delta)

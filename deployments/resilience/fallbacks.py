@@ -1,4 +1,4 @@
-"""Others that stand in for a member that cannot answer."""
+"""Asks other members when one cannot answer."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from deployments.resilience.emit_gate import Outlet
+from deployments.resilience.emit_gate import EmitGate
 from fusion.chat import Call, Completion
 from fusion.errors import BreakerOpen, LimitReached, MemberError
 from fusion.member import Emit, Member
 
 
-class StandingIn:
-    """Answers calls to another member as the member `name`, in its own voice, and says so: `answered_by`."""
+class FallbackTarget:
+    """Sends calls to another member to the member `name` instead, with its own system prompt and sampling, and names it
+    in `answered_by`."""
 
     def __init__(self, member: Member, name: str) -> None:
         self._member = member
@@ -25,16 +26,16 @@ class StandingIn:
 
 
 class FallingBack:
-    """Asks the stand-ins, in their order, when `member` fails with a retryable error, is left alone by its breaker, or
-    is at its limits; each as long as nothing of an answer was handed on and time is left.
+    """Asks the fallbacks, in their order, when `member` fails with a retryable error, its breaker is open, or it is at
+    its limits; each as long as no part of an answer was emitted and time is left.
 
-    Stand-ins are given without stand-ins of their own, so that no call goes round in circles. When all fail, the
-    error raised is that of the member that was asked for.
+    Fallbacks have no fallbacks of their own, so that no call goes round in circles. When all fail, the error raised is
+    that of the member that was asked for.
     """
 
-    def __init__(self, member: Member, stand_ins: Sequence[StandingIn]) -> None:
+    def __init__(self, member: Member, fallbacks: Sequence[FallbackTarget]) -> None:
         self._member = member
-        self._stand_ins = stand_ins
+        self._fallbacks = fallbacks
         self._asked = 0
         self._answered = 0
 
@@ -42,27 +43,27 @@ class FallingBack:
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + call.timeout_s
         failure: MemberError | None = None
-        for member in (self._member, *self._stand_ins):
+        for member in (self._member, *self._fallbacks):
             if failure is not None:
                 left_s = ends_at - loop.time()
                 if left_s <= 0:
                     break
                 call = replace(call, timeout_s=left_s)
                 self._asked += 1
-            outlet = Outlet(emit)
+            gate = EmitGate(emit)
             try:
-                completion = await member.ask(call, outlet.emit)
+                completion = await member.ask(call, gate.emit)
             except MemberError as error:
-                if outlet.emitted:
+                if gate.emitted:
                     raise
                 failure = failure or error
-                if member is self._member and not _may_be_stood_in_for(error):
+                if member is self._member and not _falls_back(error):
                     raise
             else:
                 self._answered += failure is not None
                 return completion
             finally:
-                outlet.close()
+                gate.close()
         assert failure is not None
         raise failure
 
@@ -70,5 +71,5 @@ class FallingBack:
         return {"fallbacks_total": self._asked, "fallbacks_answered_total": self._answered}
 
 
-def _may_be_stood_in_for(error: MemberError) -> bool:
+def _falls_back(error: MemberError) -> bool:
     return error.retryable or isinstance(error, BreakerOpen | LimitReached)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from deployments.resilience.emit_gate import NOTHING
 from deployments.resilience.latencies import Latencies
-from deployments.resilience.retry_budget import ExtraCalls
+from deployments.resilience.retry_budget import RetryBudget
 from fusion.chat import Call, Completion, Delta
 from fusion.member import Emit, Member
 
@@ -31,9 +31,9 @@ class HedgeSettings:
 class Hedging:
     """Asks `second`, another backend or replica, as well when `member` takes unusually long.
 
-    The first to succeed wins; where someone watches, the first to emit wins the stream, and it is the time to the
-    first delta that is compared. The loser is cancelled and awaited. A first call that fails before the second one is
-    made fails the whole: repeating is not this wrapper's business. When both fail, the first one's error is raised.
+    The first to succeed wins; of streamed answers the first to emit wins, and the time to the first delta is compared.
+    The loser is cancelled and awaited. A first call that fails before the second one is made fails the whole: repeating
+    is not this wrapper's business. When both fail, the first one's error is raised.
     """
 
     def __init__(self, member: Member, second: Member, settings: HedgeSettings) -> None:
@@ -42,13 +42,13 @@ class Hedging:
         self._settings = settings
         self._whole = Latencies(settings.window)
         self._first_delta = Latencies(settings.window)
-        self._budget = ExtraCalls(percent=settings.budget_percent, reserve=0)
+        self._budget = RetryBudget(percent=settings.budget_percent, reserve=0)
         self._hedges = 0
         self._won = 0
 
     async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
         latencies = self._whole if emit is None else self._first_delta
-        self._budget.earn()
+        self._budget.deposit()
         race = _Race(emit)
         ends_at = _now() + call.timeout_s
         try:
@@ -56,7 +56,7 @@ class Hedging:
             if len(latencies) >= self._settings.min_samples:
                 decided = await race.decided_within(latencies.quantile(self._settings.quantile))
                 left_s = ends_at - _now()
-                if not decided and left_s > 0 and self._budget.take():
+                if not decided and left_s > 0 and self._budget.try_spend():
                     self._hedges += 1
                     race.enter(self._second, replace(call, timeout_s=left_s))
             winner = await race.winner()
@@ -79,7 +79,7 @@ class Hedging:
 
 
 class _Lane:
-    """One of the calls of a race. `heard_at` is when its first delta came, or its end where nobody watches."""
+    """One of the calls of a race. `heard_at` is when its first delta came, or its end where it is not streamed."""
 
     def __init__(self, race: _Race, member: Member, call: Call) -> None:
         self._race = race
@@ -98,7 +98,7 @@ class _Lane:
 
     def _ended(self, task: asyncio.Task[Completion]) -> None:
         if not task.cancelled():
-            task.exception()  # a loser's error is nobody's: looking at it says so
+            task.exception()  # marks a loser's error as retrieved
         self._race.news.set()
 
     async def _run(self, member: Member, call: Call) -> Completion:
@@ -134,7 +134,7 @@ class _Race:
         self.news.set()
 
     async def decided_within(self, timeout_s: float) -> bool:
-        """Whether the calls so far lead to an end without another one."""
+        """Whether the calls so far decide the race within this time."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self.news.wait()

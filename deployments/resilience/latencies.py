@@ -1,4 +1,4 @@
-"""What a member's recent calls took."""
+"""The durations of a member's recent calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits on how much a backend is asked at once and a minute."""
+"""Limits a backend's calls at once, and its calls and tokens a minute."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from fusion.member import Emit, Member
 
 MINUTE_S = 60.0
 
-LEAST_RETRY_AFTER_S = 1.0
-"""What is said of a call's end that cannot be known: come back in a second."""
+MIN_RETRY_AFTER_S = 1.0
+"""The `retry_after_s` of a refusal whose end is not known: when a call ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class LimitSettings:
-    """Calls under way at once, calls begun and tokens used in any minute (None is no limit), and how many calls may
-    wait for their turn."""
+    """Calls under way at once, calls started and tokens used in any minute (None is no limit), and how many calls may
+    wait for a slot."""
 
     concurrency: int | None = None
     requests_per_minute: int | None = None
@@ -29,17 +29,17 @@ class LimitSettings:
 
 
 class Limiter:
-    """Lets calls through in the order they came, within the limits. Members that share a backend share its limiter.
+    """Admits calls in the order they came, within the limits. Members that share a backend share its limiter.
 
-    In no 60 seconds does it begin more calls than allowed (a log of their times, not a bucket that lets a burst and
-    its refill through in one window). Tokens are known only after a call, from the usage that the backend reports:
-    while a minute's sum is at the limit nothing more begins, and what was under way may overshoot it.
+    In no 60 seconds does it admit more calls than allowed (a log of their times, not a bucket that lets a burst and its
+    refill through in one window). Tokens are known only after a call, from the usage that the backend reports: while a
+    minute's sum is at the limit no call is admitted, and what was under way may overshoot it.
     """
 
     def __init__(self, settings: LimitSettings) -> None:
         self._settings = settings
         self._waiting: deque[asyncio.Future[float]] = deque()
-        self._begun: deque[float] = deque()
+        self._started: deque[float] = deque()
         self._used: deque[tuple[float, int]] = deque()
         self._used_tokens = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -47,70 +47,70 @@ class Limiter:
 
     @property
     def queued(self) -> int:
-        """Calls that wait for their turn."""
+        """Calls that wait for a slot."""
         return len(self._waiting)
 
     async def enter(self, timeout_s: float, member: str | None = None) -> None:
-        """Wait for a turn, at most `timeout_s`, and take it. `leave` ends it.
+        """Wait for a slot, at most `timeout_s`, and take it. `leave` frees it.
 
         Raises:
-            LimitReached: the queue is full, or the turn would come too late. `retry_after_s` is when the limits a
-                minute let another call through, at least a second.
+            LimitReached: the queue is full, or the slot would come too late. `retry_after_s` is when the limits a
+                minute admit another call, at least a second.
         """
         now = _now()
         wait_s = self._wait_at_least_s(now)
         if wait_s == 0 and not self._waiting and self._has_room():
-            self._begin(now)
+            self._start(now)
             return
         if self.queued >= self._settings.max_queued:
             raise LimitReached(
-                f"{self.queued} calls are waiting already", member=member, retry_after_s=_retry_after_s(wait_s)
+                f"{self.queued} calls are queued already", member=member, retry_after_s=_retry_after_s(wait_s)
             )
         if wait_s >= timeout_s:
             raise LimitReached(
-                f"the limits leave no turn within {timeout_s:.1f} s",
+                f"rate limit: no slot within {timeout_s:.1f} s",
                 member=member,
                 retry_after_s=_retry_after_s(wait_s),
             )
-        turn: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
-        self._let_in()
+        slot: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._waiting.append(slot)
+        self._admit()
         timeout = asyncio.timeout(timeout_s)
         try:
             async with timeout:
-                await turn
+                await slot
         except TimeoutError as error:
-            self._withdraw(turn)
+            self._abandon(slot)
             raise LimitReached(
-                f"no turn within {timeout_s:.1f} s",
+                f"no slot within {timeout_s:.1f} s",
                 member=member,
                 retry_after_s=_retry_after_s(self._wait_at_least_s(_now())),
             ) from error
         except BaseException:
-            self._withdraw(turn)
+            self._abandon(slot)
             raise
 
     def leave(self, usage: Usage | None = None) -> None:
-        """A call that had its turn has ended, and used this much where that is known."""
+        """Free the slot of a call that ended, with its usage where that is known."""
         self.running -= 1
         if usage is not None and self._settings.tokens_per_minute is not None:
             tokens = usage.input_tokens + usage.output_tokens
             self._used.append((_now(), tokens))
             self._used_tokens += tokens
-        self._let_in()
+        self._admit()
 
-    def _withdraw(self, turn: asyncio.Future[float]) -> None:
-        """Leave the queue, or hand back a turn that came when it was no longer wanted: no call was made with it."""
-        if turn.done() and not turn.cancelled():
+    def _abandon(self, slot: asyncio.Future[float]) -> None:
+        """Leave the queue, or free a slot that came too late: no call was made with it."""
+        if slot.done() and not slot.cancelled():
             self.running -= 1
-            if self._settings.requests_per_minute is not None and turn.result() in self._begun:
-                self._begun.remove(turn.result())
-        elif turn in self._waiting:
-            self._waiting.remove(turn)
-        self._let_in()
+            if self._settings.requests_per_minute is not None and slot.result() in self._started:
+                self._started.remove(slot.result())
+        elif slot in self._waiting:
+            self._waiting.remove(slot)
+        self._admit()
 
-    def _let_in(self) -> None:
-        """Give their turns to those whose time has come, and wake up for the next."""
+    def _admit(self) -> None:
+        """Give slots to the calls whose time has come, and wake up for the next."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -123,37 +123,37 @@ class Limiter:
                 return
             opens_at = self._opens_at(now)
             if opens_at > now:
-                self._timer = asyncio.get_running_loop().call_at(opens_at, self._let_in)
+                self._timer = asyncio.get_running_loop().call_at(opens_at, self._admit)
                 return
-            self._begin(now)
+            self._start(now)
             self._waiting.popleft().set_result(now)
 
-    def _begin(self, now: float) -> None:
+    def _start(self, now: float) -> None:
         self.running += 1
         if self._settings.requests_per_minute is not None:
-            self._begun.append(now)
+            self._started.append(now)
 
     def _has_room(self) -> bool:
         return self._settings.concurrency is None or self.running < self._settings.concurrency
 
     def _opens_at(self, now: float) -> float:
-        """When the limits a minute let the next call through, not before now."""
+        """When the limits a minute admit the next call, not before now."""
         self._forget(now)
         at = now
         requests = self._settings.requests_per_minute
-        if requests is not None and len(self._begun) >= requests:
-            at = self._begun[len(self._begun) - requests] + MINUTE_S
+        if requests is not None and len(self._started) >= requests:
+            at = self._started[len(self._started) - requests] + MINUTE_S
         return max(at, self._tokens_open_at(now))
 
     def _tokens_open_at(self, now: float) -> float:
-        most = self._settings.tokens_per_minute
+        limit = self._settings.tokens_per_minute
         at = now
-        if most is not None and self._used_tokens >= most:
+        if limit is not None and self._used_tokens >= limit:
             left = self._used_tokens
             for used_at, tokens in self._used:
                 left -= tokens
                 at = used_at + MINUTE_S
-                if left < most:
+                if left < limit:
                     break
         return at
 
@@ -162,24 +162,24 @@ class Limiter:
         at = self._opens_at(now)
         requests = self._settings.requests_per_minute
         if requests is not None:
-            minutes, place = divmod(self.queued + len(self._begun), requests)
+            minutes, place = divmod(self.queued + len(self._started), requests)
             if minutes > 0:
-                began_at = self._begun[place] if place < len(self._begun) else now
-                at = max(at, began_at + MINUTE_S * minutes)
+                started_at = self._started[place] if place < len(self._started) else now
+                at = max(at, started_at + MINUTE_S * minutes)
         return max(0.0, at - now)
 
     def _forget(self, now: float) -> None:
-        while self._begun and self._begun[0] + MINUTE_S <= now:
-            self._begun.popleft()
+        while self._started and self._started[0] + MINUTE_S <= now:
+            self._started.popleft()
         while self._used and self._used[0][0] + MINUTE_S <= now:
             self._used_tokens -= self._used.popleft()[1]
 
 
 class Limiting:
-    """Asks within its limiter's limits, waiting for a turn at most as long as the call may take.
+    """Makes calls within its limiter's limits, and waits for a slot at most as long as the call may take.
 
     Raises:
-        LimitReached: no turn came in time.
+        LimitReached: no slot was free in time.
     """
 
     def __init__(self, member: Member, limiter: Limiter) -> None:
@@ -229,7 +229,7 @@ class Limiting:
 
 
 def _retry_after_s(wait_s: float) -> float:
-    return max(LEAST_RETRY_AFTER_S, wait_s)
+    return max(MIN_RETRY_AFTER_S, wait_s)
 
 
 def _now() -> float:

@@ -1,4 +1,4 @@
-"""Asking again after an error that may pass."""
+"""Repeats calls after errors that may pass."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from deployments.resilience.emit_gate import Outlet
-from deployments.resilience.retry_budget import ExtraCalls
+from deployments.resilience.emit_gate import EmitGate
+from deployments.resilience.retry_budget import RetryBudget
 from fusion.chat import Call, Completion, Usage
 from fusion.errors import MemberError, MemberOverloaded
 from fusion.member import Emit, Member
@@ -29,13 +29,13 @@ class RetrySettings:
 
 
 class Retrying:
-    """Repeats a call whose error is `retryable`, as long as nothing of an answer was handed on.
+    """Repeats a call whose error is `retryable`, as long as no part of an answer was emitted.
 
-    An overload is not amplified: one without a time to come back at is not repeated, one with such a time is repeated
-    once, not before that time, and out of the same budget; when the time lies beyond the call's end it is given up at
-    once. What our own limits refused is not repeated at all.
+    An overload is not amplified: one without `retry_after_s` is not repeated, one with it is repeated once, not before
+    that time, and out of the same budget; when the time lies beyond the call's end, the call fails at once. What our
+    own limits refused is not repeated at all.
 
-    Each attempt is given what is left of `call.timeout_s`. The error raised is the last attempt's. The usage told is
+    Each attempt has what is left of `call.timeout_s`. The error raised is the last attempt's. The usage reported is
     that of all attempts, as far as it is known.
     """
 
@@ -43,7 +43,7 @@ class Retrying:
         self._member = member
         self._settings = settings
         self._rng = rng
-        self._budget = ExtraCalls(percent=settings.budget_percent, reserve=settings.budget_reserve)
+        self._budget = RetryBudget(percent=settings.budget_percent, reserve=settings.budget_reserve)
         self._retries = 0
         self._unaffordable = 0
 
@@ -53,11 +53,11 @@ class Retrying:
         attempt = 1
         overloads = 0
         spent: Usage | None = None
-        self._budget.earn()
+        self._budget.deposit()
         while True:
-            outlet = Outlet(emit)
+            gate = EmitGate(emit)
             try:
-                completion = await self._member.ask(call, outlet.emit)
+                completion = await self._member.ask(call, gate.emit)
                 if spent is None or completion.usage is None:
                     return completion
                 return replace(completion, usage=spent + completion.usage)
@@ -65,19 +65,19 @@ class Retrying:
                 error.usage = spent = _sum(spent, error.usage)
                 overloads += isinstance(error, MemberOverloaded)
                 wait_s = self._wait_s(error, attempt, overloads, ends_at - loop.time())
-                if outlet.emitted or wait_s is None or not self._affordable():
+                if gate.emitted or wait_s is None or not self._affordable():
                     raise
                 failure = error
             finally:
-                outlet.close()
+                gate.close()
             try:
                 await asyncio.sleep(wait_s)
             except BaseException:
-                self._budget.give_back()
+                self._budget.refund()
                 raise
             left_s = ends_at - loop.time()
             if left_s <= 0:
-                self._budget.give_back()
+                self._budget.refund()
                 raise failure
             call = replace(call, timeout_s=left_s)
             attempt += 1
@@ -107,7 +107,7 @@ class Retrying:
         return wait_s if wait_s < left_s else None
 
     def _affordable(self) -> bool:
-        affordable = self._budget.take()
+        affordable = self._budget.try_spend()
         self._unaffordable += not affordable
         return affordable
 

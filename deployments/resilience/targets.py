@@ -1,36 +1,17 @@
-"""Who is asked besides a member: another when it is slow, others when it cannot answer."""
+"""The hedge and the fallbacks of a member."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Mapping
 from dataclasses import dataclass
-
-from deployments.resilience.compose import ResilienceSettings, Resilient, resilient
-from deployments.resilience.fallbacks import StandingIn
-from deployments.resilience.hedging import HedgeSettings
-from fusion.member import Member
 
 
 @dataclass(frozen=True, slots=True)
-class Backup:
-    """`second` is asked as well when the member is slower than it usually is: another member or, by the member's own
-    name, another replica of it. `stand_ins` are asked in their order when it cannot answer."""
+class Targets:
+    """Other members, by name, that calls to a member may go to.
 
-    second: str | None = None
-    stand_ins: tuple[str, ...] = ()
+    `hedge` is asked too when the member is slower than it usually is: another member or, by the member's own name,
+    another replica of it. `fallbacks` are asked in their order when it cannot answer.
+    """
 
-
-def backed_up(name: str, backup: Backup, members: Mapping[str, Member]) -> Resilient:
-    """The member `name` with its backup. `members` are all members, each without a backup of its own, so that no call
-    goes round in circles."""
-    second: Member | None = None
-    if backup.second is not None:
-        second = members[name] if backup.second == name else StandingIn(members[backup.second], backup.second)
-    return resilient(
-        members[name],
-        ResilienceSettings(timeouts=None, breaker=None, retries=None, hedging=HedgeSettings()),
-        rng=random.Random(),
-        second=second,
-        stand_ins=[StandingIn(members[other], other) for other in backup.stand_ins],
-    )
+    hedge: str | None = None
+    fallbacks: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""The members of one engine, asked in its own process."""
+"""Asks one engine's members in the engine's own process."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, cast
 
-from ray.llm._internal.serve.core.protocol import RawRequestInfo
 from ray.serve.llm import LLMServer  # pyright: ignore[reportUnknownVariableType]
 from ray.serve.llm.openai_api_models import ChatCompletionRequest
-from vllm.entrypoints.serve import create_error_response
 from vllm.exceptions import VLLMError
 
 from deployments.egress.images import ImageUrls, has_links
 from deployments.providers.openai.chat import StreamReader, chat_body, completion_from
+from deployments.vllm.internals import RawRequestInfo, create_error_response
 from deployments.vllm.json_schema import lengths_as_patterns
-from deployments.vllm.scheduler_stats import EngineQueue
+from deployments.vllm.scheduler_stats import EngineBacklog
 from fusion.chat import Call, Completion
 from fusion.errors import (
     ContextExceeded,
@@ -38,12 +37,19 @@ _TOO_LONG = frozenset({"input_text", "input_tokens", "max_tokens", "max_completi
 
 
 class EngineMember:
-    """The members of one engine, asked in its own process.
+    """Sends calls to an engine as OpenAI's chat completions.
 
-    The engine is given images, never their URLs: it would look a URL's host up by itself, and follow redirects, from
-    inside of the cluster, where a check made before says nothing. `image_hosts` are the hosts that images may come
-    from, every public one when there are none. An engine that is `traced` makes spans of its own, below those that
-    calls bring along; another one would only complain of them.
+    The engine is given images, never their URLs: it would resolve a URL's host and follow redirects from inside of the
+    cluster, where a check made before says nothing.
+
+    Args:
+        server: runs the engine.
+        model_id: the model's name there.
+        images: fetches images.
+        image_hosts: the hosts that images may come from; every public one when there are none.
+        backlog: the engine's queue, from which prefills are held back.
+        traced: whether the engine makes spans of its own, below those that calls bring along; one that does not logs
+            a warning about each.
     """
 
     def __init__(
@@ -52,24 +58,24 @@ class EngineMember:
         model_id: str,
         images: ImageUrls | None = None,
         image_hosts: Collection[str] = (),
-        queue: EngineQueue | None = None,
+        backlog: EngineBacklog | None = None,
         traced: bool = False,
     ) -> None:
         self._server = server
         self._model_id = model_id
         self._images = images or ImageUrls()
         self._image_hosts = image_hosts
-        self._queue = queue or EngineQueue()
+        self._backlog = backlog or EngineBacklog()
         self._traced = traced
 
     async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
-        if call.purpose == "prefill" and self._queue.waiting:
-            raise _no_room(call)
+        if call.purpose == "prefill" and self._backlog.waiting:
+            raise _prefill_skipped(call)
         # vLLM turns the cancellation of a call that does not stream into a reply, so that call has a task of its own.
         asking = asyncio.create_task(self._ask(call, emit))
         tasks: list[asyncio.Task[Any]] = [asking]
         if call.purpose == "prefill":
-            tasks.append(asyncio.create_task(self._queue.is_short()))
+            tasks.append(asyncio.create_task(self._backlog.wait_for_backlog()))
         try:
             await asyncio.wait(tasks, timeout=call.timeout_s, return_when=asyncio.FIRST_COMPLETED)
             answered = asking.done()
@@ -77,8 +83,8 @@ class EngineMember:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        if not answered and self._queue.waiting and call.purpose == "prefill":
-            raise _no_room(call)
+        if not answered and self._backlog.waiting and call.purpose == "prefill":
+            raise _prefill_skipped(call)
         if not answered:
             raise MemberTimeout(f"no answer within {call.timeout_s:.1f} s", member=call.member)
         return asking.result()
@@ -90,7 +96,7 @@ class EngineMember:
             body = chat_body(_with_patterns(call), self._model_id, stream=emit is not None)
             headers = RawRequestInfo(dict(call.trace_headers)) if self._traced and call.trace_headers else None
             replies = await self._server.chat(ChatCompletionRequest(**body), headers)
-            return await (_whole(replies) if emit is None else _streamed(replies, emit))
+            return await (_completion(replies) if emit is None else _streamed(replies, emit))
         except MemberError:
             raise
         except Exception as error:
@@ -101,12 +107,12 @@ class EngineMember:
             raise _error_from(reply) from error
 
 
-def _no_room(call: Call) -> MemberOverloaded:
-    return MemberOverloaded("others wait for the engine, which reads nothing ahead then", member=call.member)
+def _prefill_skipped(call: Call) -> MemberOverloaded:
+    return MemberOverloaded("the engine has a backlog; prefill skipped", member=call.member)
 
 
 def _with_patterns(call: Call) -> Call:
-    """The call with its answer's schema as xgrammar needs it."""
+    """The call, with the schema of its answer as xgrammar needs it."""
     wanted = call.request.response_schema
     if wanted is None:
         return call
@@ -114,35 +120,39 @@ def _with_patterns(call: Call) -> Call:
     return replace(call, request=replace(call.request, response_schema=wanted))
 
 
-async def _whole(replies: AsyncIterator[Any]) -> Completion:
+async def _completion(replies: AsyncIterator[Any]) -> Completion:
     async for reply in replies:
-        return completion_from(_sound(reply.model_dump(mode="json", exclude_none=True)))
+        return completion_from(_checked(reply.model_dump(mode="json", exclude_none=True)))
     raise MalformedReply("the engine gave no reply")
 
 
 async def _streamed(replies: AsyncIterator[Any], emit: Emit) -> Completion:
-    """Server-sent events, in lists; what is refused before it begins comes as an object."""
+    """The completion of a stream: lists of server-sent events, or an object when the request is refused at once."""
     reader = StreamReader()
     async for batch in replies:
         for event in cast("list[Any]", batch):
             data = event.removeprefix("data: ").strip() if isinstance(event, str) else event.model_dump_json()
-            if data != _DONE and (delta := reader.feed(_sound(json.loads(data)))):
+            if data != _DONE and (delta := reader.feed(_checked(json.loads(data)))):
                 emit(delta)
     return reader.completion()
 
 
-def _sound(reply: dict[str, Any]) -> dict[str, Any]:
-    """The reply, or a chunk of one, when it is not an error."""
+def _checked(reply: dict[str, Any]) -> dict[str, Any]:
+    """The reply, or a chunk of one, unless it is an error.
+
+    Raises:
+        MemberError: it is.
+    """
     if "error" in reply:
         raise _error_from(reply["error"])
     if any(choice.get("finish_reason") == "abort" for choice in reply["choices"]):
-        raise MemberUnavailable("the engine gave the request up")
+        raise MemberUnavailable("the engine aborted the request")
     return reply
 
 
 def _error_from(error: Mapping[str, Any]) -> MemberError:
-    """An engine's error in the words of `fusion.errors`. Its message may repeat the prompt, so only its kind is passed
-    on."""
+    """Translate an engine's error into one of `fusion.errors`. Its message may repeat the prompt, so only its type is
+    passed on."""
     code, kind = error["code"], error["type"]
     if code in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
         return MemberOverloaded(f"the engine is full ({kind})")

@@ -1,4 +1,4 @@
-"""What an engine's scheduler says of its queue."""
+"""Follows an engine's queue by the statistics of its scheduler."""
 
 from __future__ import annotations
 
@@ -10,44 +10,39 @@ from typing import Any
 from deployments.autoscaling import AT_ONCE, QUEUED
 
 FULL_KNOWN_FOR_S = 3600.0
-"""How long an engine remembers how many requests it had room for. It depends on their lengths, which change."""
+"""How long the number of requests that filled the engine is kept. It depends on their lengths, which change."""
 
 
-class EngineQueue:
-    """How many requests an engine has no room for, and how many it runs when it is full; told after each of its steps.
+class EngineBacklog:
+    """Counts the requests that an engine has no room for, and those that it runs when it is full.
 
-    It is one of the engine's loggers of statistics (vLLM's `AggregateStatLoggerBase`, as far as it is called once the
-    engine runs), and tells of the first engine alone where there are several. `clock` gives seconds.
+    It is one of the engine's loggers of statistics (vLLM's `AggregateStatLoggerBase`, as far as its methods are called
+    once the engine runs), called after each step, and follows the first engine where there are several. `clock` gives
+    seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.waiting = 0
-        self._short = asyncio.Event()
+        self._has_backlog = asyncio.Event()
         self._clock = clock
         self._at_once: int | None = None
         self._full_at = 0.0
-
-    def attach(self, engine_client: Any) -> None:
-        """Be told by this engine from now on. One that keeps no statistics tells nothing, and seems to have room."""
-        manager = getattr(engine_client, "logger_manager", None)
-        if manager is not None:
-            manager.stat_loggers.append(self)
 
     def record(self, scheduler_stats: Any, *_: Any, engine_idx: int = 0, **__: Any) -> None:
         if scheduler_stats is not None and engine_idx == 0:
             self.waiting = scheduler_stats.num_waiting_reqs
             running = scheduler_stats.num_running_reqs
             if self.waiting:
-                self._short.set()
+                self._has_backlog.set()
                 self._at_once, self._full_at = max(1, running), self._clock()
             else:
-                self._short.clear()
+                self._has_backlog.clear()
                 if self._at_once is not None and running > self._at_once:
                     self._at_once = running
 
     def autoscaling_stats(self) -> dict[str, float]:
-        """For the autoscaling policy: the requests that wait, and how many run at once in a full engine, where one was
-        full lately."""
+        """The statistics for the autoscaling policy: the requests that wait, and how many ran at once when the engine
+        was last full, if that was lately."""
         stats = {QUEUED: float(self.waiting)}
         if self._at_once is not None and self._clock() - self._full_at < FULL_KNOWN_FOR_S:
             stats[AT_ONCE] = float(self._at_once)
@@ -61,6 +56,6 @@ class EngineQueue:
 
     def record_admission_rejection(self, *_: Any) -> None: ...
 
-    async def is_short(self) -> None:
-        """Returns as soon as a request waits for room."""
-        await self._short.wait()
+    async def wait_for_backlog(self) -> None:
+        """Return as soon as a request waits for room."""
+        await self._has_backlog.wait()

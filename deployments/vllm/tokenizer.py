@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from ray.llm._internal.serve.core.configs.openai_api_models import TokenizeChatRequest, TokenizeCompletionRequest
 from ray.serve.llm import LLMServer
 
 from deployments.providers.openai.chat import chat_body
+from deployments.vllm.internals import TokenizeChatRequest, TokenizeCompletionRequest
 from fusion.chat import Call
 from fusion.errors import MemberUnavailable
 from fusion.limits.context import without_images

@@ -75,7 +75,7 @@ def _configured(site: Site) -> Path:
     backend = {
         "kind": "remote",
         "base_url": f"{site.upstream}/v1",
-        "replicas": {"min": 1, "max": 1, "target_ongoing": _IN_FLIGHT // 4},
+        "replicas": {"min": 1, "max": 1, "target_ongoing": _IN_FLIGHT},
     }
     names = (*MEMBERS, JUDGE)
     preset = {"mode": "merge", "panel": [*MEMBERS], "judge": JUDGE}

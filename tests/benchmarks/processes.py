@@ -15,7 +15,7 @@ MARK = "FUSION_BENCH_CONTENDER"
 
 _KINDS = (
     (re.compile(r"ServeReplica:\w+:judge"), "judge replica"),
-    (re.compile(r"ServeReplica:\w+:member"), "member replicas"),
+    (re.compile(r"ServeReplica:\w+:remote"), "member replicas"),
     (re.compile(r"ProxyActor|HAProxyManager|/haproxy|^haproxy"), "HTTP proxy"),
     (re.compile(r"litellm"), "LiteLLM proxy"),
     (re.compile(r"council\.py"), "council"),

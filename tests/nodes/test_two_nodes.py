@@ -24,7 +24,7 @@ def _ask(nodes: Nodes, model: str, question: str, **more: Any) -> dict[str, Any]
 
 
 def test_each_shard_is_on_a_node_of_its_own(nodes: Nodes) -> None:
-    shards = nodes.of("CpuShard")
+    shards = nodes.of("CpuWorker")
     assert len(shards) == len(set(shards)) == 2
 
 

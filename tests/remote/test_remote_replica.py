@@ -78,7 +78,7 @@ async def test_the_members_share_their_backends_limit() -> None:
         members = members_at(server.url, LimitSettings(concurrency=1), ada="a", bob="b")
         calls = [asyncio.create_task(members.ask(asks(name))) for name in ("ada", "bob")]
         await until_working(server, 1)
-        counters = {name: each.counters() for name, each in members.resilient.items()}
+        counters = {name: each.counters() for name, each in members.members.items()}
         assert [counters[name]["limit_running"] for name in ("ada", "bob")] == [1, 0]
         assert [counters[name]["limit_queued"] for name in ("ada", "bob")] == [0, 1]
         for call in calls:

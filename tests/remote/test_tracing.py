@@ -14,13 +14,13 @@ import pytest
 
 from deployments.api.app import REQUEST_HEADERS
 from deployments.api.chat_request import parse_chat
-from deployments.judge.instrumentation import Onlookers
-from deployments.observability.tracing.members import CountedAttempts, TracedAttempts
+from deployments.judge.instrumentation import Instrumentation
 from deployments.observability.tracing.provider import Tracing
 from deployments.observability.tracing.settings import TracingSettings
+from deployments.providers.chain import TracedRequests, replica_side
 from deployments.providers.member import RemoteBackend, RemoteMember
 from deployments.recordings.fused_request import Account
-from deployments.resilience.compose import ResilienceSettings, resilient
+from deployments.resilience.limits import Limiter, LimitSettings
 from deployments.resilience.retries import RetrySettings
 from deployments.secrets import Secret
 from fusion.chat import Message, Request, Sampling, Usage
@@ -87,9 +87,11 @@ async def answered(endpoint: str, url: str, *, content: bool = False, **more: An
     remote = RemoteMember(RemoteBackend(url), ADA.model)
     attempts = Tracing(settings, "replica")
     chat = f"{url}/chat/completions"
-    retries = ResilienceSettings(timeouts=None, breaker=None, retries=RetrySettings(first_backoff_s=0.01))
-    ada = CountedAttempts(resilient(TracedAttempts(remote, attempts, chat, chat), retries, rng=random.Random(1)))
-    onlookers = Onlookers(None, settings)
+    traced = TracedRequests(attempts, chat, chat)
+    ada = replica_side(
+        remote, RetrySettings(first_backoff_s=0.01), None, Limiter(LimitSettings()), traced, random.Random(1)
+    )
+    instrumentation = Instrumentation(None, settings)
     members = {
         "ada": ada,
         "bob": ScriptedMember(Fail(MemberUnavailable("no connection"))),
@@ -102,12 +104,13 @@ async def answered(endpoint: str, url: str, *, content: bool = False, **more: An
     REQUEST_HEADERS.set([(b"traceparent", CLIENTS), (b"tracestate", b"vendor=1"), (b"authorization", b"SECRET key")])
     started_at = asyncio.get_running_loop().time()
     account = Account()
-    with onlookers.attend(task, CHAT, account, started_at) as attendance:
-        traced_pool = Pool(onlookers.traced(pool.members, pool.profiles), pool.profiles)
-        fused = await fuse(task, traced_pool, started_at=started_at, observers=(account, *attendance.observers))
-        attendance.answered(fused)
+    with instrumentation.observe(task, CHAT, account, started_at) as scope:
+        members = {name: instrumentation.traced(member, pool.profiles) for name, member in pool.members.items()}
+        traced_pool = Pool(members, pool.profiles)
+        fused = await fuse(task, traced_pool, started_at=started_at, observers=(account, *scope.observers))
+        scope.answered(fused)
     await remote.aclose()
-    await asyncio.to_thread(onlookers.close)
+    await asyncio.to_thread(instrumentation.close)
     await asyncio.to_thread(attempts.close)
     return fused
 

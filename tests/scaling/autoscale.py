@@ -223,8 +223,8 @@ def markdown(steps: Sequence[Step]) -> str:
 CONFIG: dict[str, Any] = {
     "panel_ms": PANEL_MS,
     "judge_ms": JUDGE_MS,
-    "backends__pair__replicas": {"min": 1, "max": 2, "target_ongoing": 100},
-    "backends__single__replicas": {"min": 1, "max": 2, "target_ongoing": 100},
+    "backends__pair__replicas": {"min": 1, "max": 2, "target_ongoing": 200},
+    "backends__single__replicas": {"min": 1, "max": 2, "target_ongoing": 200},
     "judge": {
         "replicas": {"min": 1, "max": MAX_REPLICAS},
         "target_queue_depth": TARGET,

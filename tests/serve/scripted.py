@@ -8,7 +8,9 @@ from typing import Any
 
 from ray import serve
 from ray.serve import Application
+from ray.serve.config import RequestRouterConfig
 
+from deployments.members.local_socket.router import SocketAwareRouter
 from deployments.members.replica import MemberReplica
 from fusion.chat import Call, Completion, ToolCall, Usage
 from fusion.errors import MalformedReply, MemberOverloaded, MemberUnavailable
@@ -93,5 +95,10 @@ SCRIPTED = tuple(_scripts())
 
 def scripted_deployment() -> Application:
     """All scripted members behind one deployment."""
-    options = {"name": "scripted", "max_ongoing_requests": 1000, "ray_actor_options": {"num_cpus": 0}}
+    options = {
+        "name": "scripted",
+        "max_ongoing_requests": 1000,
+        "ray_actor_options": {"num_cpus": 0},
+        "request_router_config": RequestRouterConfig(request_router_class=SocketAwareRouter),
+    }
     return serve.deployment(ScriptedReplica, **options).bind()

@@ -56,7 +56,7 @@ async def test_what_is_too_much_is_refused_at_once_and_the_rest_is_served(crowde
         assert int(response.headers["retry-after"]) >= 1
         assert response.headers["x-request-id"]
         assert response.json()["error"] == {
-            "message": "2 calls are waiting already",
+            "message": "2 calls are queued already",
             "type": "rate_limit_error",
             "param": None,
             "code": "limit_reached",

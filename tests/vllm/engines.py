@@ -13,7 +13,7 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from deployments.members.handle import HandleMember
-from deployments.members.profiled import Voiced
+from deployments.members.profiled import ProfiledMember
 from deployments.vllm.deployment import EngineSettings, vllm_deployment
 from fusion.chat import Call, Completion, Message, Request, Sampling
 from fusion.member import Emit, MemberProfile
@@ -35,7 +35,7 @@ _PANEL = ("ada", "bob", "cyd")
 class Voices:
     """Members that are asked by the name in the call."""
 
-    members: Mapping[str, Voiced]
+    members: Mapping[str, ProfiledMember]
 
     async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
         return await self.members[call.member].ask(call, emit)
@@ -55,8 +55,8 @@ class Engine:
         """Every member as one, each call with the voice of the member that it names."""
         return Voices(self.members())
 
-    def members(self) -> dict[str, Voiced]:
-        return {name: Voiced(self.behind(), profile) for name, profile in self.profiles.items()}
+    def members(self) -> dict[str, ProfiledMember]:
+        return {name: ProfiledMember(self.behind(), profile) for name, profile in self.profiles.items()}
 
     def subject(self) -> Subject:
         return Subject(self.member(), call("Name three colours.", 12), call("Tell me everything.", 1900), self.busy)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from deployments.members.model_limits import ModelLimits
-from deployments.members.profiled import Voiced, VoicedTokenizer
+from deployments.members.profiled import ProfiledMember, ProfiledTokenizer
 from fusion.ballot import blind
 from fusion.chat import Call, Message, Request, Sampling, Tool
 from fusion.errors import ContextExceeded
@@ -54,8 +54,8 @@ def _scene(
         name: replace(engine.profiles[name], context_tokens=context_tokens, has_tokenizer=True)
         for name in (*of_engine, "judge")
     }
-    tokenizers = {name: VoicedTokenizer(engine.behind(), each) for name, each in profiles.items()}
-    members = {name: Heard(Voiced(engine.behind(), each)) for name, each in profiles.items()}
+    tokenizers = {name: ProfiledTokenizer(engine.behind(), each) for name, each in profiles.items()}
+    members = {name: Heard(ProfiledMember(engine.behind(), each)) for name, each in profiles.items()}
     scripted = {name: ScriptedMember(Answer(text)) for name, text in texts.items()}
     profiles |= {name: profile(name) for name in texts}
     panel = (*texts, *of_engine)
@@ -82,8 +82,8 @@ async def test_tokens_are_counted_as_the_engine_counts_them(smollm2: Engine, nam
     )
     for request in (_QUESTION, replace(_QUESTION, messages=history), replace(_QUESTION, tools=tools)):
         call = Call(name, request, 60.0)
-        tokens, *texts = await VoicedTokenizer(smollm2.behind(), voice).count(call, ["", "Paris is the capital."])
-        completion = await Voiced(smollm2.behind(), voice).ask(call)
+        tokens, *texts = await ProfiledTokenizer(smollm2.behind(), voice).count(call, ["", "Paris is the capital."])
+        completion = await ProfiledMember(smollm2.behind(), voice).ask(call)
         assert completion.usage is not None
         assert tokens == completion.usage.input_tokens
         assert texts == [0, 5]
@@ -96,8 +96,9 @@ async def test_an_engine_says_what_its_model_takes(smollm2: Engine) -> None:
 @pytest.mark.parametrize(("mode", "context_tokens"), [("best-of", CONTEXT_TOKENS), ("merge", 1200)])
 async def test_a_judge_is_shown_as_much_as_its_context_holds(smollm2: Engine, mode: Mode, context_tokens: int) -> None:
     whole = verdict_request(_QUESTION, blind([answered(name, text) for name, text in _TEXTS.items()], _QUESTION, 7))
+    judge = ProfiledMember(smollm2.behind(), smollm2.profiles["judge"])
     with pytest.raises(ContextExceeded):
-        await Voiced(smollm2.behind(), smollm2.profiles["judge"]).ask(Call("judge", whole, 60.0, purpose="judge"))
+        await judge.ask(Call("judge", whole, 60.0, purpose="judge"))
 
     task, pool = _scene(smollm2, mode, _TEXTS, _QUESTION, context_tokens=context_tokens)
     fused = await fuse(task, pool)

@@ -1,4 +1,4 @@
-"""The asking end of the sockets of one deployment's replicas."""
+"""The judge's end of the sockets to one deployment's replicas on the same machine."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import asyncio
 from pathlib import Path
 from typing import cast
 
+from deployments.members.local_socket.known_replicas import KnownReplicas
 from deployments.members.local_socket.protocol import Frames, Kind
 from deployments.members.pickling import packed, unpacked
 from fusion.chat import Call, Delta
 from fusion.member import Emit
 
-LOOK_AGAIN_S = 1.0
+RESCAN_S = 1.0
 
 
-class NotHere(Exception):
-    """No replica on this machine takes the call now: it has to go through the handle."""
+class ReplicaFull(Exception):
+    """The replica takes no further call over its socket."""
 
 
-class Gone(Exception):
-    """The replica's socket broke off when the call was under way. `emitted` says whether a part of the answer had come
-    by then."""
+class ConnectionLost(Exception):
+    """The replica's socket broke during a call. `emitted` says whether a part of the answer had come by then."""
 
     def __init__(self, *, emitted: bool) -> None:
         super().__init__()
@@ -28,70 +28,54 @@ class Gone(Exception):
 
 
 class LocalReplicas:
-    """A deployment's replicas on this machine. Calls go to the one with the fewest under way from here.
+    """The sockets in a deployment's folder. New ones are looked for about once a second, when there is a call."""
 
-    New sockets are looked for about once a second, when there is a call.
-    """
-
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, known: KnownReplicas) -> None:
         self._folder = folder
-        self._channels: dict[str, _Channel] = {}
-        self._looked_at: float | None = None
-        self._looking: asyncio.Task[None] | None = None
+        self._known = known
+        self._connections: dict[str, Connection] = {}
+        self._scanned_at: float | None = None
+        self._scanning: asyncio.Task[None] | None = None
 
-    @property
-    def known(self) -> bool:
-        """Whether there is a replica here that takes calls, as far as is known."""
-        return any(channel.open for channel in self._channels.values())
-
-    async def ask(self, call: Call, emit: Emit | None) -> object:
-        """What the replica made of the call: its outcome, whatever that is.
-
-        Raises:
-            NotHere: no replica here takes it.
-            Gone: the replica ended.
-        """
-        channel = self._freest()
-        if channel is None:
-            raise NotHere
-        return await channel.ask(call, emit)
-
-    def _freest(self) -> _Channel | None:
+    def least_busy(self) -> Connection | None:
+        """The connection with the fewest calls under way, None where no replica on this machine takes calls, as far as
+        is known."""
         now = asyncio.get_running_loop().time()
-        if self._looked_at is None or now - self._looked_at > LOOK_AGAIN_S:
-            self._looked_at = now
-            if self._looking is None or self._looking.done():
-                self._looking = asyncio.get_running_loop().create_task(self._look())
-        freest: _Channel | None = None
-        for channel in self._channels.values():
-            if channel.open and (freest is None or channel.under_way < freest.under_way):
-                freest = channel
-        return freest
+        if self._scanned_at is None or now - self._scanned_at > RESCAN_S:
+            self._scanned_at = now
+            if self._scanning is None or self._scanning.done():
+                self._scanning = asyncio.get_running_loop().create_task(self._scan())
+        best: Connection | None = None
+        for connection in self._connections.values():
+            if connection.open and (best is None or connection.under_way < best.under_way):
+                best = connection
+        return best
 
-    async def _look(self) -> None:
+    async def _scan(self) -> None:
         """Connect to sockets that are new, and forget those that are gone."""
-        for name, channel in [*self._channels.items()]:
-            if not channel.connected:
-                del self._channels[name]
+        for name, connection in [*self._connections.items()]:
+            if not connection.connected:
+                del self._connections[name]
         for path in self._sockets():
-            if path.name not in self._channels:
+            if path.name not in self._connections:
                 try:
-                    _, channel = await asyncio.get_running_loop().create_unix_connection(_Channel, str(path))
-                except ConnectionRefusedError:  # its replica died without a word
+                    _, connection = await asyncio.get_running_loop().create_unix_connection(Connection, str(path))
+                except ConnectionRefusedError:  # its replica was killed
                     path.unlink(missing_ok=True)
                 except OSError:
                     continue
                 else:
-                    self._channels[path.name] = channel
+                    self._connections[path.name] = connection
+        self._known.set_connected(frozenset(self._connections))
 
     def _sockets(self) -> list[Path]:
         try:
             return [*self._folder.iterdir()]
-        except FileNotFoundError:  # nobody has listened here for a while
+        except FileNotFoundError:  # no replica has listened here for a while
             return []
 
 
-class _Channel(Frames):
+class Connection(Frames):
     """A connection to one replica, with any number of calls under way."""
 
     def __init__(self) -> None:
@@ -104,6 +88,7 @@ class _Channel(Frames):
 
     @property
     def open(self) -> bool:
+        """Whether the replica takes calls."""
         return self.connected and not self._closing
 
     @property
@@ -111,6 +96,12 @@ class _Channel(Frames):
         return len(self._calls)
 
     async def ask(self, call: Call, emit: Emit | None) -> object:
+        """Send a call, and return its outcome, whatever that is.
+
+        Raises:
+            ReplicaFull: the replica does not take it.
+            ConnectionLost: the replica ended.
+        """
         self._number = number = self._number + 1
         self._calls[number] = outcome = asyncio.get_running_loop().create_future()
         if emit is not None:
@@ -130,7 +121,7 @@ class _Channel(Frames):
         super().connection_lost(exc)
         for number, outcome in self._calls.items():
             if not outcome.done():
-                outcome.set_exception(Gone(emitted=number in self._emitted))
+                outcome.set_exception(ConnectionLost(emitted=number in self._emitted))
 
     def frame(self, kind: int, number: int, body: bytes) -> None:
         if kind == Kind.CLOSING:
@@ -140,7 +131,7 @@ class _Channel(Frames):
         if outcome is None or outcome.done():  # cancelled
             return
         if kind == Kind.REFUSED:
-            outcome.set_exception(NotHere())
+            outcome.set_exception(ReplicaFull())
         elif kind == Kind.DELTAS:
             emit = self._emits[number]
             self._emitted.add(number)

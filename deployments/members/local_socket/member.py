@@ -1,4 +1,4 @@
-"""Members whose replicas are asked over a Unix socket where one is on this machine, and through their handle else."""
+"""Reaches a deployment's replicas over sockets where they are on this machine, and through its handle otherwise."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 from ray.serve.handle import DeploymentHandle
 
 from deployments.members.handle import HandleMember
-from deployments.members.local_socket.client import Gone, LocalReplicas, NotHere
+from deployments.members.local_socket.client import Connection, ConnectionLost, LocalReplicas, ReplicaFull
+from deployments.members.local_socket.known_replicas import KnownReplicas, replicas_of
 from deployments.members.local_socket.paths import sockets_of
 from deployments.members.local_socket.protocol import this_cluster
 from deployments.members.model_limits import ModelLimits
@@ -18,26 +19,34 @@ from fusion.errors import MalformedReply, MemberError, MemberUnavailable
 from fusion.member import Emit
 
 
-class AskingNearby:
-    """A member that is behind a handle, asked the short way where that is possible.
+class LocalFirstMember:
+    """The members of one backend, asked over a socket as long as the replica there is no busier than the others.
 
-    When a replica ends in the middle of a call, the call goes through the handle, unless a part of the answer is out
-    already.
+    Every caller spreads its own calls: a replica with a socket is sent a call while it has at most as many of them
+    under way as, on average, the replicas that are reached through the handle alone (`SocketAwareRouter` keeps the
+    handle's calls to those). Until Serve has told which replicas run, calls go through the handle.
+
+    When a replica ends during a call, the call goes through the handle, unless a part of the answer is out already.
     """
 
-    def __init__(self, member: HandleMember, local: LocalReplicas) -> None:
+    def __init__(self, member: HandleMember, local: LocalReplicas, replicas: KnownReplicas) -> None:
         self._member = member
         self._local = local
+        self._replicas = replicas
+        self._through_handle = 0
 
     async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
+        connection = self._connection()
+        if connection is None:
+            return await self._ask_handle(call, emit)
         try:
-            outcome = await self._local.ask(call, emit)
-        except NotHere:
-            return await self._member.ask(call, emit)
-        except Gone as gone:
-            if gone.emitted:
-                raise MemberUnavailable("its replica ended in mid-answer", member=call.member) from gone
-            return await self._member.ask(call, emit)
+            outcome = await connection.ask(call, emit)
+        except ReplicaFull:
+            return await self._ask_handle(call, emit)
+        except ConnectionLost as lost:
+            if lost.emitted:
+                raise MemberUnavailable("its replica ended during the answer", member=call.member) from lost
+            return await self._ask_handle(call, emit)
         if isinstance(outcome, Completion):
             return outcome
         if isinstance(outcome, MemberError):
@@ -53,10 +62,34 @@ class AskingNearby:
     async def status(self, members: Sequence[str]) -> Mapping[str, MemberStatus]:
         return await self._member.status(members)
 
+    def _connection(self) -> Connection | None:
+        """The connection to ask over, None where the handle is to be asked."""
+        connection, elsewhere = self._local.least_busy(), self._replicas.elsewhere
+        if connection is None or elsewhere is None or connection.under_way * elsewhere > self._through_handle:
+            return None
+        return connection
 
-def member_behind(handle: DeploymentHandle[Any]) -> HandleMember | AskingNearby:
-    """The members that a deployment serves."""
+    async def _ask_handle(self, call: Call, emit: Emit | None) -> Completion:
+        self._through_handle += 1
+        try:
+            return await self._member.ask(call, emit)
+        finally:
+            self._through_handle -= 1
+
+
+Reached = HandleMember | LocalFirstMember
+"""The members of one backend, as a judge reaches them."""
+
+
+def reach(handle: DeploymentHandle[Any], *, local_sockets: bool) -> Reached:
+    """The members that a deployment serves. With `local_sockets` its replicas listen for calls from their own machine,
+    and its request router is `SocketAwareRouter`."""
     member = HandleMember(handle)
+    if not local_sockets:
+        return member
     where = handle.deployment_id
     folder = sockets_of(this_cluster(), where.app_name, where.name)
-    return member if folder is None else AskingNearby(member, LocalReplicas(folder))
+    if folder is None:
+        return member
+    known = replicas_of(where.app_name, where.name)
+    return LocalFirstMember(member, LocalReplicas(folder, known), known)

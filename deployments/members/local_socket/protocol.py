@@ -1,13 +1,13 @@
 """Frames on a Unix socket.
 
-A replica on the same machine can be asked without going through Ray: a call through a handle costs more than a
+A replica of a remote backend on the same machine can be called without Ray: a call through a handle costs more than a
 millisecond of CPU on either side, a frame some hundredths of one (docs/decisions/0020-a-socket-on-the-same-machine.md).
 
-    judge ──► Ask, Watch: a call      ──► replica
+    judge ──► Ask, Watch: a call                              ──► replica
           ──► Cancel
-          ◄── Deltas, Outcome         ◄──
-          ◄── Refused: not here, ask through the handle
-          ◄── Closing: no more calls
+          ◄── Deltas, Outcome                                 ◄──
+          ◄── Refused: the replica is full, use the handle    ◄──
+          ◄── Closing: no more calls                          ◄──
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_FRAME_BYTES = 1 << 30
 
 
 class Kind(IntEnum):
-    """What a frame is."""
+    """The kind of a frame."""
 
     ASK = 1
     WATCH = 2
@@ -38,7 +38,7 @@ class Kind(IntEnum):
 
 
 class Frames(asyncio.Protocol):
-    """One end of a connection. Every frame has a kind, the number of the call that it is about, and a body."""
+    """One end of a connection. Every frame has a kind, its call's number, and a body."""
 
     def __init__(self) -> None:
         self._received = bytearray()
@@ -61,7 +61,7 @@ class Frames(asyncio.Protocol):
         while len(received) - at >= _HEAD.size:
             length, kind, number = _HEAD.unpack_from(received, at)
             if length > MAX_FRAME_BYTES:
-                return self.hang_up()
+                return self.close()
             begins = at + _HEAD.size
             if len(received) - begins < length:
                 break
@@ -70,19 +70,19 @@ class Frames(asyncio.Protocol):
         del received[:at]
 
     def frame(self, kind: int, number: int, body: bytes) -> None:
-        """A whole frame has come."""
+        """Handle one complete frame."""
         raise NotImplementedError
 
     def send(self, kind: Kind, number: int, body: bytes = b"") -> None:
-        """Send a frame; nothing happens when the other end is gone, which `connection_lost` tells."""
+        """Send a frame. Does nothing once the connection is lost, of which `connection_lost` is called."""
         if self._transport is not None:
             self._transport.write(_HEAD.pack(len(body), kind, number) + body)
 
-    def hang_up(self) -> None:
+    def close(self) -> None:
         if self._transport is not None:
             self._transport.close()
 
 
 def this_cluster() -> str:
-    """What tells the Ray cluster that this process is in from others on the machine."""
+    """The address of this process's Ray cluster, which tells it from others on the machine."""
     return cast("Any", ray.get_runtime_context()).gcs_address

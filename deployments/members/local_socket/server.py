@@ -1,10 +1,9 @@
-"""A replica's end of the sockets that it is asked through from the same machine."""
+"""A replica's end of the sockets over which judges on the same machine call it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import uuid
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,8 +16,8 @@ from deployments.members.pickling import packed, unpacked
 from fusion.chat import Call
 
 
-class Asked(Protocol):
-    """What is behind the sockets: `MemberReplica`'s own two methods."""
+class Callee(Protocol):
+    """What answers the calls: `MemberReplica`'s own two methods."""
 
     async def ask(self, call: Call) -> Any: ...
 
@@ -26,20 +25,20 @@ class Asked(Protocol):
 
 
 class LocalServer:
-    """Listens in a folder for calls to a replica, and takes at most `max_ongoing` of them at once; more are refused,
-    for whoever asks can still go through the handle, where Serve has them wait."""
+    """Listens in a folder for calls to a replica, and takes at most `max_ongoing` of them at once. Callers send what it
+    refuses through the handle, where Serve queues it. `name` is the replica's unique id."""
 
-    def __init__(self, asked: Asked, folder: Path, max_ongoing: int) -> None:
-        self.asked = asked
+    def __init__(self, callee: Callee, folder: Path, name: str, max_ongoing: int) -> None:
+        self.callee = callee
         self.running: set[asyncio.Task[None]] = set()
         self.closing = False
-        self._max_ongoing = max_ongoing
         self.connections: set[_Connection] = set()
-        self._path = folder / uuid.uuid4().hex[:8]
+        self._max_ongoing = max_ongoing
+        self._path = folder / name
         self._server: asyncio.Server | None = None
 
     async def open(self) -> None:
-        """Listen from now on."""
+        """Begin to listen."""
         listening = listening_in(self._path.parent, self._path.name)
         self._server = await asyncio.get_running_loop().create_unix_server(lambda: _Connection(self), sock=listening)
 
@@ -55,26 +54,20 @@ class LocalServer:
         if self._server is not None:
             self._server.close()
         for connection in [*self.connections]:
-            connection.hang_up()
+            connection.close()
 
     @property
     def has_room(self) -> bool:
         return not self.closing and len(self.running) < self._max_ongoing
 
-    def came(self, connection: _Connection) -> None:
-        self.connections.add(connection)
 
-    def left(self, connection: _Connection) -> None:
-        self.connections.discard(connection)
-
-
-def listen(asked: Asked, max_ongoing: int) -> LocalServer | None:
-    """Open the sockets of the replica that this process is, in the running event loop; None where there can be none."""
+def listen(callee: Callee, max_ongoing: int) -> LocalServer | None:
+    """Open the socket of the replica that this process is, in the running event loop; None where there can be none."""
     context = serve.get_replica_context()
     folder = sockets_of(this_cluster(), context.app_name, context.deployment)
     if folder is None:
         return None
-    server = LocalServer(asked, folder, max_ongoing)
+    server = LocalServer(callee, folder, context.replica_id.unique_id, max_ongoing)
     _OPENING.add(asyncio.get_running_loop().create_task(server.open()))
     return server
 
@@ -84,7 +77,7 @@ _OPENING: set[asyncio.Task[None]] = set()
 
 
 class _Connection(Frames):
-    """One caller. Its calls end with it."""
+    """One caller. Its calls are cancelled when it disconnects."""
 
     def __init__(self, server: LocalServer) -> None:
         super().__init__()
@@ -93,11 +86,11 @@ class _Connection(Frames):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._server.came(self)
+        self._server.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._server.left(self)
+        self._server.connections.discard(self)
         for task in self._tasks.values():
             task.cancel()
 
@@ -109,23 +102,23 @@ class _Connection(Frames):
             self.send(Kind.REFUSED, number)
         else:
             call: Call = unpacked(body)
-            answering = self._watched(call, number) if kind == Kind.WATCH else self._asked(call, number)
+            answering = self._watch(call, number) if kind == Kind.WATCH else self._ask(call, number)
             task = asyncio.get_running_loop().create_task(answering)
             self._tasks[number] = task
             self._server.running.add(task)
             task.add_done_callback(lambda done: self._ended(number, done))
 
-    async def _asked(self, call: Call, number: int) -> None:
-        self.send(Kind.OUTCOME, number, packed(await self._server.asked.ask(call)))
+    async def _ask(self, call: Call, number: int) -> None:
+        self.send(Kind.OUTCOME, number, packed(await self._server.callee.ask(call)))
 
-    async def _watched(self, call: Call, number: int) -> None:
-        async with contextlib.aclosing(self._server.asked.watch(call)) as items:
+    async def _watch(self, call: Call, number: int) -> None:
+        async with contextlib.aclosing(self._server.callee.watch(call)) as items:
             async for item in items:
                 content = packed(item)
                 self.send(Kind.DELTAS if isinstance(item, tuple) else Kind.OUTCOME, number, content)
 
     def _ended(self, number: int, task: asyncio.Task[None]) -> None:
-        """A call that ended without an outcome, such as one that cancelled itself, has to be told of too."""
+        """Answer for a call that ended without an outcome too, such as one that cancelled itself."""
         del self._tasks[number]
         self._server.running.discard(task)
         if task.cancelled() or task.exception() is not None:

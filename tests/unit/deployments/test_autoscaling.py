@@ -15,7 +15,7 @@ from ray.serve.config import AutoscalingConfig
 from deployments.autoscaling import (
     AT_ONCE,
     DURATION,
-    NEARBY,
+    LOCAL_CALLS,
     QUEUED,
     Load,
     QueueDepthPolicy,
@@ -158,9 +158,11 @@ class Context:
         (Context(20, 4, {"other": {"a": 100.0}}), 5),
         (Context(20, -1), 5),
         (Context(20, 0, {DURATION: {"a": 2.0}, QUEUED: {"a": 3.0, "b": 1.0}}), 6),
-        # What waits in an engine has come past Serve too, and is not counted twice.
-        (Context(1, 0, {NEARBY: {"a": 12.0, "b": 7.0}, QUEUED: {"a": 8.0, "b": 5.0}}), 5),
-        (Context(1, 0, {NEARBY: {"a": 12.0, "b": 7.0}, QUEUED: {"a": 8.0, "b": 5.0}, AT_ONCE: {"a": 4, "b": 3}}), 7),
+        # An engine's queue is a part of the calls that Serve counts, and not counted twice.
+        (Context(20, 0, {QUEUED: {"a": 8.0, "b": 5.0}}), 5),
+        (Context(20, 0, {QUEUED: {"a": 8.0, "b": 5.0}, AT_ONCE: {"a": 4, "b": 3}}), 7),
+        # Serve does not count the calls that come over sockets.
+        (Context(1, 0, {LOCAL_CALLS: {"a": 12.0, "b": 7.0}}), 5),
     ],
 )
 def test_what_serve_tells_it(context: Context, replicas: int) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from deployments.resilience.time_limits import TimeLimiting, TimeLimits
 from fusion.chat import Call, Completion, ToolCall
 from fusion.member import Emit
 from fusion.testing import Answer, Hang, ScriptedMember
 from tests.support.member_contract import CHECKS, Subject
 from tests.support.panels import QUESTION
+from tests.support.timed import Timed
 
 SCRIPTS = {
     "short": ScriptedMember(Answer("It is four.", (ToolCall("call_1", "weather", "{}"),)), delay_s=0.1),
@@ -32,5 +32,5 @@ async def busy() -> bool:
 
 @pytest.mark.parametrize("check", CHECKS)
 async def test_a_scripted_member_keeps_the_contract(check: Callable[[Subject], Awaitable[None]]) -> None:
-    member = TimeLimiting(Scripted(), TimeLimits())
+    member = Timed(Scripted())
     await check(Subject(member, Call("short", QUESTION, 10.0), Call("long", QUESTION, 600.0), busy))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from cluster.config.backends import RemoteBackendConfig
 from cluster.config.loader import EMBEDDED, ConfigError, check_secrets, load
 from cluster.config.schema import ClusterConfig
-from deployments.resilience.targets import Backup
+from deployments.resilience.targets import Targets
 from fusion.chat import Sampling
 from fusion.pricing import Price
 
@@ -175,15 +175,15 @@ def test_who_is_asked_as_well_when_a_member_is_slow(
 ) -> None:
     content = changed("members.ours", {"backend": "engine", **hedge})
     content["backends"]["engine"]["replicas"] = {"max": replicas}
-    backups = load(written(tmp_path, content)).backups()
-    assert backups == ({} if second is None else {"ours": Backup(second)})
+    targets = load(written(tmp_path, content)).targets()
+    assert targets == ({} if second is None else {"ours": Targets(second)})
 
 
 def test_stand_ins_may_stand_in_for_each_other(tmp_path: Path) -> None:
     content = changed("members.ours.fallbacks", ["theirs"])
     content["members"]["theirs"]["fallbacks"] = ["ours"]
-    backups = load(written(tmp_path, content)).backups()
-    assert backups == {"ours": Backup(stand_ins=("theirs",)), "theirs": Backup(stand_ins=("ours",))}
+    targets = load(written(tmp_path, content)).targets()
+    assert targets == {"ours": Targets(fallbacks=("theirs",)), "theirs": Targets(fallbacks=("ours",))}
 
 
 def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:

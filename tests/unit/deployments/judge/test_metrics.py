@@ -172,8 +172,8 @@ async def test_an_agreement_is_an_exit() -> None:
 def test_one_member_alone() -> None:
     counted = Counted()
     counted.metrics.asked(Completion("four", usage=Usage(3, 1, cached_tokens=2)), "ada", 0.5, 1.25)
-    counted.metrics.asked_in_vain(MemberUnavailable("no"))
-    counted.metrics.asked_in_vain(asyncio.CancelledError())
+    counted.metrics.member_call_failed(MemberUnavailable("no"))
+    counted.metrics.member_call_failed(asyncio.CancelledError())
     counted.metrics.export()
     ends = [labels for _, labels in counted.told("requests_total")]
     assert ends == [("", SINGLE, outcome, "") for outcome in ("answered", "unavailable", "cancelled")]
@@ -206,7 +206,8 @@ async def test_the_first_piece_of_a_stream_is_timed_and_every_piece_comes_throug
 @pytest.mark.parametrize("metric", REQUEST_METRICS, ids=lambda metric: metric.name)
 def test_every_metric_has_its_row_in_the_documentation(metric: Metric) -> None:
     labels = ", ".join(f"`{label}`" for label in metric.labels)
-    assert f"| `ray_{metric.name}` | {metric.kind} | {labels} | {metric.says} |" in PAGE.read_text(encoding="utf-8")
+    row = f"| `ray_{metric.name}` | {metric.kind} | {labels} | {metric.description} |"
+    assert row in PAGE.read_text(encoding="utf-8")
 
 
 def test_the_documentation_has_no_other_rows() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from deployments.members.model_limits import ATTEMPTS, PAUSE_S, ModelLimits, learn, with_limits
+from deployments.members.model_limits import ATTEMPTS, PAUSE_S, ModelLimits, discover, with_limits
 from fusion.errors import MemberUnavailable
 from tests.support.panels import profile
 
@@ -30,7 +30,7 @@ async def test_an_engine_is_asked_until_it_says() -> None:
     began_at = asyncio.get_running_loop().time()
     told: list[ModelLimits] = []
     engine = Engine(failures=2)
-    await learn(engine, told.append)
+    await discover(engine, told.append)
     assert told == [TEXT_ALONE]
     assert asyncio.get_running_loop().time() - began_at == 2 * PAUSE_S
 
@@ -38,7 +38,7 @@ async def test_an_engine_is_asked_until_it_says() -> None:
 async def test_an_engine_is_not_asked_for_ever() -> None:
     told: list[ModelLimits] = []
     engine = Engine(failures=ATTEMPTS)
-    await learn(engine, told.append)
+    await discover(engine, told.append)
     assert (told, engine.asked) == ([], ATTEMPTS)
 
 

@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 
-from deployments.members.pickling import CROSSING, packed, unpacked
+from deployments.members.pickling import CROSSING, LayoutMismatch, layout, packed, restored, unpacked
 from fusion.chat import (
     Call,
     Completion,
@@ -74,3 +74,15 @@ def test_an_error_keeps_what_it_says_of_the_call() -> None:
         Usage(3, 0),
     )
     assert pickle.loads(pickle.dumps(crossed)).usage == Usage(3, 0)
+
+
+def test_a_value_of_another_layout_is_refused() -> None:
+    values = [getattr(_ANSWER, field.name) for field in dataclasses.fields(Completion)]
+    assert restored(Completion, layout(Completion), *values) == _ANSWER
+    with pytest.raises(LayoutMismatch, match="a Completion of another release"):
+        restored(Completion, layout(Completion) + 1, *values)
+
+
+def test_a_layout_is_that_of_names_and_order() -> None:
+    one, two, three = (dataclasses.make_dataclass("Pair", names) for names in (["a", "b"], ["b", "a"], ["a", "b", "c"]))
+    assert len({layout(kind) for kind in (one, two, three)}) == 3

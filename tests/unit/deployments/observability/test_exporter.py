@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from deployments.judge.chain import judge_side
 from deployments.observability.exporter import MEMBERS, METRICS, PERIOD_S, PREFIX, TRACES, Exporter, Family
 from deployments.providers.member import RemoteBackend
 from deployments.providers.replica import RemoteMembers, RemoteSettings
@@ -16,8 +17,9 @@ from deployments.recordings.settings import TraceSettings
 from deployments.resilience.breaker import BreakerSettings
 from deployments.resilience.limits import LimitSettings
 from deployments.resilience.retries import RetrySettings
-from deployments.resilience.targets import Backup, backed_up
+from deployments.resilience.targets import Targets
 from fusion.testing import ScriptedMember
+from tests.support.panels import profile
 
 PAGE = Path(__file__).parents[4] / "docs" / "metrics.md"
 
@@ -112,11 +114,13 @@ async def test_every_number_of_a_member_has_its_description_and_its_row_in_the_d
         RemoteBackend("http://127.0.0.1:9/v1", None), RetrySettings(), BreakerSettings(), LimitSettings()
     )
     members = {"ada": ScriptedMember(), "bob": ScriptedMember()}
+    profiles = {name: profile(name) for name in members}
+    side = judge_side(members, profiles, {"ada": Targets(hedge="bob", fallbacks=("bob",))})
     remote = RemoteMembers(settings)
     remote.serve({"ada": {"model": "a", "omits": []}})
     counted = [
-        remote.resilient["ada"],
-        backed_up("ada", Backup(second="bob", stand_ins=("bob",)), members),
+        remote.members["ada"],
+        side.resilient["ada"],
     ]
     assert {name for part in counted for name in part.counters()} == set(METRICS)
     assert _documented(MEMBERS.prefix) == _rows(MEMBERS)

@@ -280,22 +280,22 @@ class AnyCourse(RuleBasedStateMachine):
             self.out.append(admission)
 
     @precondition(lambda self: self.out)
-    @rule(data=st.data(), health=st.sampled_from(["well", "sick", "sick", "unknown"]))
+    @rule(data=st.data(), health=st.sampled_from(["healthy", "failing", "failing", "unknown"]))
     def a_call_ends(self, data: st.DataObject, health: Health) -> None:
         admission = self.out.pop(data.draw(st.integers(0, len(self.out) - 1)))
         before = self.breaker.state(self.now)
         self.breaker.ended(admission, health, self.now)
         after = self.breaker.state(self.now)
-        if health == "sick":
+        if health == "failing":
             self.failed_at.append(self.now)
         if admission is self.probe:
             self.probe = None
-            assert after == {"well": "closed", "sick": "open", "unknown": "half-open"}[health]
+            assert after == {"healthy": "closed", "failing": "open", "unknown": "half-open"}[health]
         elif before != "closed":
             assert after == before
         elif after == "open":
             recent = [at for at in self.failed_at if at > self.now - SETTINGS.window_s]
-            assert health == "sick"
+            assert health == "failing"
             assert len(recent) >= SETTINGS.failures
 
     @invariant()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.resilience.fallbacks import FallingBack, StandingIn
+from deployments.resilience.fallbacks import FallbackTarget, FallingBack
 from fusion.chat import Call, Completion, Delta
 from fusion.errors import (
     BreakerOpen,
@@ -35,7 +35,7 @@ def now() -> float:
 
 
 def falling_back(ada: ScriptedMember, **others: ScriptedMember) -> FallingBack:
-    return FallingBack(ada, [StandingIn(member, name) for name, member in others.items()])
+    return FallingBack(ada, [FallbackTarget(member, name) for name, member in others.items()])
 
 
 @pytest.mark.parametrize(
@@ -142,13 +142,13 @@ async def test_what_the_first_writes_after_it_failed_is_dropped() -> None:
             return Completion("four")
 
     heard: list[Delta] = []
-    await FallingBack(FailsAndGoesOn(), [StandingIn(WritesAfterIt(), "bob")]).ask(CALL, heard.append)
+    await FallingBack(FailsAndGoesOn(), [FallbackTarget(WritesAfterIt(), "bob")]).ask(CALL, heard.append)
     assert heard == [Delta("four")]
 
 
 async def test_who_answered_in_the_end_is_kept_through_several_hands() -> None:
     inner = falling_back(ScriptedMember(DOWN), cyd=ScriptedMember())
-    assert (await StandingIn(inner, "bob").ask(CALL)).answered_by == "cyd"
+    assert (await FallbackTarget(inner, "bob").ask(CALL)).answered_by == "cyd"
 
 
 @given(st.floats(0.0, 12.0), st.booleans())

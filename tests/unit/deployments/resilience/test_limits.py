@@ -130,7 +130,7 @@ async def test_a_turn_that_does_not_come_in_time_is_refused_then() -> None:
     first = asyncio.create_task(member.ask(CALL))
     await asyncio.sleep(0)
     began_at = now()
-    with pytest.raises(LimitReached, match=r"no turn within 7\.0 s") as caught:
+    with pytest.raises(LimitReached, match=r"no slot within 7\.0 s") as caught:
         await member.ask(within(7.0))
     assert now() - began_at == 7.0
     assert (caught.value.member, caught.value.retry_after_s) == ("ada", 1.0)
@@ -183,7 +183,7 @@ async def test_the_queue_has_an_end() -> None:
     calls = [asyncio.create_task(member.ask(CALL)) for _ in range(3)]
     await asyncio.sleep(0)
     began_at = now()
-    with pytest.raises(LimitReached, match="2 calls are waiting already") as caught:
+    with pytest.raises(LimitReached, match="2 calls are queued already") as caught:
         await member.ask(CALL)
     assert now() == began_at
     assert caught.value.retry_after_s == 1.0

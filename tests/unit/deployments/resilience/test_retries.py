@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.resilience.retries import Retrying, RetrySettings
-from deployments.resilience.retry_budget import MOST_SAVED, ExtraCalls
+from deployments.resilience.retry_budget import MAX_SAVED, RetryBudget
 from fusion.chat import Call, Completion, Delta, Usage
 from fusion.errors import (
     BreakerOpen,
@@ -228,26 +228,26 @@ async def test_a_repetition_after_an_overload_lies_between_its_time_and_the_call
     st.integers(0, 5),
 )
 def test_extra_calls_never_exceed_their_share(steps: list[str], percent: int, reserve: int) -> None:
-    budget = ExtraCalls(percent=percent, reserve=reserve)
+    budget = RetryBudget(percent=percent, reserve=reserve)
     calls = extra = 0
     for step in steps:
         if step == "earn":
-            budget.earn()
+            budget.deposit()
             calls += 1
-        elif budget.take():
+        elif budget.try_spend():
             if step == "take":
                 extra += 1
             else:
-                budget.give_back()
+                budget.refund()
         assert 100 * extra <= 100 * reserve + percent * calls
-        assert 0 <= budget.left <= max(MOST_SAVED, reserve)
+        assert 0 <= budget.left <= max(MAX_SAVED, reserve)
 
 
 def test_a_quiet_time_saves_up_only_so_many() -> None:
-    budget = ExtraCalls(percent=10, reserve=0)
+    budget = RetryBudget(percent=10, reserve=0)
     for _ in range(1000):
-        budget.earn()
-    assert sum(budget.take() for _ in range(1000)) == MOST_SAVED
+        budget.deposit()
+    assert sum(budget.try_spend() for _ in range(1000)) == MAX_SAVED
 
 
 async def test_a_dead_backend_costs_a_tenth_more_calls_and_not_twice_as_many() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from deployments.api.chat_response import fusion_body
 from deployments.api.errors import error_body, status_of
-from deployments.members.profiled import Voiced, VoicedTokenizer
+from deployments.members.profiled import ProfiledMember, ProfiledTokenizer
 from fusion.chat import Call, ImagePart, Message, Request, Sampling, TextPart, Tool, ToolCall
 from fusion.errors import ContextExceeded, MemberError, MemberRejected, MemberUnavailable, NoQuorum, TakesNoImages
 from fusion.limits.context import PATIENCE_S, askable, size_bytes, unable
@@ -185,9 +185,9 @@ async def test_a_judge_model_that_takes_images_is_shown_them() -> None:
 async def test_who_stands_in_is_held_to_its_own_limits() -> None:
     backend = ScriptedMember()
     with pytest.raises(TakesNoImages):
-        await Voiced(backend, blind("ada")).ask(Call("ada", PICTURE, 1.0))
+        await ProfiledMember(backend, blind("ada")).ask(Call("ada", PICTURE, 1.0))
     with pytest.raises(ContextExceeded):
-        await Voiced(backend, small("ada", 50)).ask(Call("ada", long_request(500), 1.0))
+        await ProfiledMember(backend, small("ada", 50)).ask(Call("ada", long_request(500), 1.0))
     assert backend.calls == []
 
 
@@ -274,7 +274,7 @@ def test_reasons_that_differ_are_all_told() -> None:
 async def test_a_members_system_prompt_is_counted_with_the_rest() -> None:
     tokenizer = Counts(7)
     voice = replace(profile("ada"), system="Be brief.")
-    assert await VoicedTokenizer(tokenizer, voice).count(Call("ada", QUESTION, 1.0), ["ab"]) == [7, 2]
+    assert await ProfiledTokenizer(tokenizer, voice).count(Call("ada", QUESTION, 1.0), ["ab"]) == [7, 2]
     assert tokenizer.calls[0].request.messages[0] == Message("system", "Be brief.")
 
 

@@ -1,25 +1,28 @@
 """The wrappers together: each of them is a member, their order is one, and a member in all of them keeps its promises
-whatever its backend does. Time limits are tested here as well."""
+whatever its backend does."""
 
 from __future__ import annotations
 
 import asyncio
 import pickle
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deployments.judge.chain import judge_side
+from deployments.providers.chain import replica_side
 from deployments.resilience.breaker import BreakerSettings, Breaking
-from deployments.resilience.compose import Counted, ResilienceSettings, Resilient, resilient
-from deployments.resilience.fallbacks import FallingBack, StandingIn
+from deployments.resilience.fallbacks import FallbackTarget, FallingBack
 from deployments.resilience.hedging import LOSER_WAIT_S, HedgeSettings, Hedging
 from deployments.resilience.limits import Limiter, Limiting, LimitSettings
+from deployments.resilience.resilient import Counted, Resilient
 from deployments.resilience.retries import Retrying, RetrySettings
-from deployments.resilience.time_limits import TimeLimiting, TimeLimits
+from deployments.resilience.targets import Targets
 from fusion.chat import Call, Completion, Delta, ToolCall, ToolCallDelta, Usage
 from fusion.errors import (
     BreakerOpen,
@@ -33,7 +36,8 @@ from fusion.errors import (
 )
 from fusion.member import Emit, Member
 from fusion.testing import Answer, Behaviour, CutOff, Fail, Hang, ScriptedMember
-from tests.support.panels import QUESTION, favouring, fused
+from tests.support.panels import QUESTION, favouring, fused, profile
+from tests.support.timed import Timed
 
 CALL = Call("ada", QUESTION, timeout_s=60.0)
 DOWN = Fail(MemberUnavailable("refused"))
@@ -47,27 +51,56 @@ LIMITS = LimitSettings(concurrency=4, requests_per_minute=600, tokens_per_minute
 HEDGES = HedgeSettings(min_samples=5, budget_percent=5)
 
 
-def everything(member: Member) -> Resilient:
-    """The member in all wrappers, with another like it as its second and one that is down as its stand-in."""
-    return resilient(
+def chained(
+    member: Member,
+    *,
+    limits: LimitSettings | None = None,
+    breaker: BreakerSettings | None = None,
+    retries: RetrySettings | None = None,
+    hedging: HedgeSettings | None = None,
+    second: Member | None = None,
+    fallbacks: Sequence[FallbackTarget] = (),
+    rng: random.Random | None = None,
+) -> Resilient:
+    """The member in the replica's wrappers and in those of the judge's that are asked for, as `judge_side` orders
+    them."""
+    inner = replica_side(
         member,
-        ResilienceSettings(timeouts=TimeLimits(30.0, 20.0, 120.0), hedging=HEDGES),
-        rng=random.Random(7),
-        limiter=Limiter(LIMITS),
+        retries or RetrySettings(),
+        breaker or BreakerSettings(),
+        Limiter(limits or LimitSettings()),
+        rng=rng or random.Random(7),
+    )
+    outermost: Member = inner.outermost
+    counted = [*inner.counted]
+    if second is not None:
+        outermost = hedge = Hedging(outermost, second, hedging or HedgeSettings())
+        counted.append(hedge)
+    if fallbacks:
+        outermost = falling_back = FallingBack(outermost, fallbacks)
+        counted.append(falling_back)
+    return Resilient(outermost, tuple(counted), inner.breaker)
+
+
+def everything(member: Member) -> Resilient:
+    """The member in all wrappers, with another like it as its hedge and one that is down as its fallback."""
+    return chained(
+        member,
+        limits=LIMITS,
+        hedging=HEDGES,
         second=member,
-        stand_ins=[StandingIn(ScriptedMember(Fail(MemberRejected("not I"))), "bob")],
+        fallbacks=[FallbackTarget(ScriptedMember(Fail(MemberRejected("not I"))), "bob")],
     )
 
 
 WRAPPERS: dict[str, Callable[[Member], Member]] = {
     "bare": lambda member: member,
-    "TimeLimiting": lambda member: TimeLimiting(member, TimeLimits(30.0, 20.0, 120.0)),
     "Limiting": lambda member: Limiting(member, Limiter(LIMITS)),
     "Breaking": lambda member: Breaking(member, BreakerSettings()),
     "Retrying": lambda member: Retrying(member, RetrySettings(attempts=1), rng=random.Random(7)),
     "Hedging": lambda member: Hedging(member, ScriptedMember(Hang()), HedgeSettings()),
-    "FallingBack": lambda member: FallingBack(member, [StandingIn(ScriptedMember(DOWN), "bob")]),
-    "StandingIn": lambda member: StandingIn(member, "ada"),
+    "FallingBack": lambda member: FallingBack(member, [FallbackTarget(ScriptedMember(DOWN), "bob")]),
+    "FallbackTarget": lambda member: FallbackTarget(member, "ada"),
     "all of them": everything,
 }
 wrapped = pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS.keys())
@@ -163,7 +196,7 @@ async def test_cancelled_at_any_time_it_is_cancelled_and_nothing_runs_on(
 @wrapped
 async def test_cancelled_in_the_moment_of_a_timeout_it_is_cancelled(wrap: Callable[[Member], Member]) -> None:
     ada = ScriptedMember(Hang())
-    member = wrap(TimeLimiting(ada, TimeLimits(total_s=5.0)))
+    member = wrap(Timed(ada, 5.0))
     task = asyncio.create_task(member.ask(CALL))
     asyncio.get_running_loop().call_later(5.0, task.cancel)
     await asyncio.wait([task])
@@ -185,113 +218,29 @@ async def test_it_can_be_asked_again_after_anything(wrap: Callable[[Member], Mem
     assert outcomes[-4:] == ["Completion"] * 4
 
 
-# --- time limits ------------------------------------------------------------------------------------------------------
-
-
-async def timed_out(member: Member, call: Call = CALL, emit: Emit | None = None) -> tuple[float, str]:
-    """After how long a call times out, and what it says."""
-    began_at = now()
-    with pytest.raises(MemberTimeout) as caught:
-        await member.ask(call, emit)
-    assert caught.value.member == "ada"
-    return now() - began_at, caught.value.message
-
-
-async def test_a_call_ends_when_its_time_is_over() -> None:
-    ada = ScriptedMember(Hang())
-    member = TimeLimiting(ada, TimeLimits(first_token_s=30.0, idle_s=20.0, total_s=120.0))
-    assert await timed_out(member) == (60.0, "no answer within 60.0 s")
-    assert await timed_out(member, Call("ada", QUESTION, 300.0)) == (120.0, "no answer within 120.0 s")
-    assert await timed_out(member, Call("ada", QUESTION, 0.0)) == (0.0, "no answer within 0.0 s")
-    assert [call.timeout_s for call in ada.calls] == [60.0, 120.0, 0.0]
-    assert (ada.running, ada.cancelled) == (0, 3)
-    assert member.counters() == {"time_limits_reached_total": 3}
-
-
-async def test_a_watched_call_ends_when_its_first_piece_its_next_piece_or_its_end_is_late() -> None:
-    limits = TimeLimits(first_token_s=30.0, idle_s=20.0, total_s=120.0)
-
-    def member(behaviour: Behaviour) -> TimeLimiting:
-        return TimeLimiting(ScriptedMember(behaviour), limits)
-
-    def ignore(_: Delta) -> None: ...
-
-    call = Call("ada", QUESTION, 300.0)
-    assert await timed_out(member(Hang()), call, ignore) == (30.0, "no first token within 30.0 s")
-    slow = Answer("one two", piece_delay_s=21.0)
-    assert await timed_out(member(slow), call, ignore) == (20.0, "no token for 20.0 s")
-    endless = Answer("word " * 100, piece_delay_s=19.0)
-    assert await timed_out(member(endless), call, ignore) == (120.0, "no end within 120.0 s")
-    short = Call("ada", QUESTION, 7.0)
-    assert await timed_out(member(Hang()), short, ignore) == (7.0, "no first token within 7.0 s")
-    assert await timed_out(member(slow), short, ignore) == (7.0, "no end within 7.0 s")
-
-
-async def test_without_limits_the_calls_own_time_is_the_limit() -> None:
-    member = TimeLimiting(ScriptedMember(Answer("one two three", piece_delay_s=15.0)), TimeLimits())
-    assert (await member.ask(CALL, lambda _: None)).text == "one two three"
-    assert (await timed_out(member, Call("ada", QUESTION, 20.0), lambda _: None))[0] == 20.0
-
-
-async def test_a_timeout_of_the_members_own_making_is_not_taken_for_ours() -> None:
-    with pytest.raises(TimeoutError):
-        await TimeLimiting(ScriptedMember(Fail(TimeoutError())), TimeLimits()).ask(CALL)
-
-
-async def test_what_is_written_after_the_end_is_dropped() -> None:
-    class Lingers:
-        emit: Emit | None = None
-
-        async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
-            assert emit is not None
-            self.emit = emit
-            try:
-                await asyncio.sleep(100.0)
-            finally:
-                emit(Delta("while it is cancelled"))
-            return Completion()
-
-    heard: list[Delta] = []
-    lingers = Lingers()
-    await timed_out(TimeLimiting(lingers, TimeLimits()), emit=heard.append)
-    assert lingers.emit is not None
-    lingers.emit(Delta("later"))
-    assert heard == []
-
-
 # --- their order ------------------------------------------------------------------------------------------------------
 
 
-async def test_every_attempt_takes_a_turn_of_the_limits() -> None:
-    member = resilient(
+async def test_every_attempt_takes_a_slot_of_the_limits() -> None:
+    member = chained(
         ScriptedMember(DOWN, Answer("four")),
-        ResilienceSettings(retries=RetrySettings(max_backoff_s=0.0)),
-        rng=random.Random(7),
-        limiter=Limiter(LimitSettings(requests_per_minute=1)),
+        retries=RetrySettings(max_backoff_s=0.0),
+        limits=LimitSettings(requests_per_minute=1),
     )
     began_at = now()
     assert (await member.ask(Call("ada", QUESTION, 100.0))).text == "four"
     assert now() - began_at == pytest.approx(60.0)
 
 
-async def test_waiting_for_a_turn_is_not_timed_as_an_answer() -> None:
-    member = resilient(
-        ScriptedMember(Answer("four"), delay_s=9.0),
-        ResilienceSettings(timeouts=TimeLimits(total_s=10.0), retries=None),
-        rng=random.Random(7),
-        limiter=Limiter(LimitSettings(concurrency=1)),
-    )
+async def test_waiting_for_a_slot_is_not_timed_as_an_answer() -> None:
+    member = chained(Timed(ScriptedMember(Answer("four"), delay_s=9.0), 10.0), limits=LimitSettings(concurrency=1))
     completions = await asyncio.gather(*(member.ask(CALL) for _ in range(5)))
     assert [completion.text for completion in completions] == ["four"] * 5
 
 
 async def test_the_breaker_hears_of_each_attempt_and_ends_a_series_of_them() -> None:
     ada = ScriptedMember(DOWN)
-    member = resilient(
-        ada,
-        ResilienceSettings(breaker=BreakerSettings(failures=3), retries=RetrySettings(attempts=10, budget_reserve=100)),
-        rng=random.Random(7),
-    )
+    member = chained(ada, breaker=BreakerSettings(failures=3), retries=RetrySettings(attempts=10, budget_reserve=100))
     with pytest.raises(BreakerOpen):
         await member.ask(CALL)
     assert len(ada.calls) == 3
@@ -300,12 +249,11 @@ async def test_the_breaker_hears_of_each_attempt_and_ends_a_series_of_them() -> 
 
 async def test_while_the_breaker_is_open_nobody_queues_to_be_refused() -> None:
     ada = ScriptedMember(DOWN, DOWN, Hang())
-    limiter = Limiter(LimitSettings(requests_per_minute=2))
-    member = resilient(
+    member = chained(
         ada,
-        ResilienceSettings(breaker=BreakerSettings(failures=2), retries=None),
-        rng=random.Random(7),
-        limiter=limiter,
+        breaker=BreakerSettings(failures=2),
+        retries=RetrySettings(attempts=1),
+        limits=LimitSettings(requests_per_minute=2),
     )
     for _ in range(2):
         with pytest.raises(MemberUnavailable):
@@ -314,17 +262,12 @@ async def test_while_the_breaker_is_open_nobody_queues_to_be_refused() -> None:
     with pytest.raises(BreakerOpen):
         await member.ask(Call("ada", QUESTION, 300.0))
     assert now() == began_at
-    assert limiter.queued == 0
+    assert member.counters()["limit_queued"] == 0
 
 
 async def test_our_own_limits_do_not_open_the_breaker_and_are_not_repeated() -> None:
     ada = ScriptedMember(Hang())
-    member = resilient(
-        ada,
-        ResilienceSettings(),
-        rng=random.Random(7),
-        limiter=Limiter(LimitSettings(concurrency=1, max_queued=1)),
-    )
+    member = chained(ada, limits=LimitSettings(concurrency=1, max_queued=1))
     calls = [asyncio.create_task(member.ask(CALL)) for _ in range(50)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -338,9 +281,9 @@ async def test_our_own_limits_do_not_open_the_breaker_and_are_not_repeated() -> 
     assert not others()
 
 
-async def test_a_stand_in_answers_when_everything_else_was_tried_and_at_once_when_the_breaker_is_open() -> None:
+async def test_a_fallback_answers_when_everything_else_was_tried_and_at_once_when_the_breaker_is_open() -> None:
     ada, bob = ScriptedMember(DOWN), ScriptedMember(Answer("four"))
-    member = resilient(ada, ResilienceSettings(), rng=random.Random(7), stand_ins=[StandingIn(bob, "bob")])
+    member = chained(ada, fallbacks=[FallbackTarget(bob, "bob")])
     assert (await member.ask(CALL)).answered_by == "bob"
     assert len(ada.calls) == 3
     while member.ready():
@@ -358,13 +301,11 @@ async def test_a_second_call_may_begin_while_the_first_waits_to_be_repeated() ->
             return b
 
     ada = ScriptedMember(*[Answer("four")] * 20, DOWN, delay_s=1.0)
-    member = resilient(
+    member = chained(
         ada,
-        ResilienceSettings(
-            retries=RetrySettings(first_backoff_s=30.0, max_backoff_s=30.0), hedging=HedgeSettings(budget_percent=5)
-        ),
-        rng=Widest(),
+        retries=RetrySettings(first_backoff_s=30.0, max_backoff_s=30.0),
         second=ScriptedMember(Answer("second")),
+        rng=Widest(),
     )
     for _ in range(20):
         await member.ask(CALL)
@@ -373,26 +314,52 @@ async def test_a_second_call_may_begin_while_the_first_waits_to_be_repeated() ->
     assert now() - began_at == pytest.approx(1.0)
 
 
-async def test_what_is_not_set_is_left_out() -> None:
-    ada = ScriptedMember(Answer("four"))
-    member = resilient(ada, ResilienceSettings(None, None, None, HEDGES), rng=random.Random(7))
-    assert member.outermost is ada
-    assert member.ready()
-    assert member.counters() == {}
+def test_the_chains_are_built_in_the_order_in_which_they_are_drawn() -> None:
+    far = replica_side(ScriptedMember(), RetrySettings(), BreakerSettings(), Limiter(LIMITS))
+    assert kinds(far.outermost) == ["Retrying", "Breaking", "Limiting", "ScriptedMember"]
+    unbroken = replica_side(ScriptedMember(), RetrySettings(), None, Limiter(LIMITS))
+    assert kinds(unbroken.outermost) == ["Retrying", "Limiting", "ScriptedMember"]
+    members = {"ada": ScriptedMember(), "bob": ScriptedMember()}
+    profiles = {name: profile(name) for name in members}
+    side = judge_side(members, profiles, {"ada": Targets("bob", ("bob",))}, trace=lambda member: Spanned(member))
+    assert kinds(side.members["ada"].outermost) == [  # type: ignore[attr-defined]
+        "FallingBack",
+        "Hedging",
+        "Spanned",
+        "ProfiledMember",
+        "ScriptedMember",
+    ]
+    assert kinds(side.members["bob"]) == kinds(side.alone["bob"]) == ["Spanned", "ProfiledMember", "ScriptedMember"]
+
+
+class Spanned:
+    """A member whose calls are traced."""
+
+    def __init__(self, member: Member) -> None:
+        self._member = member
+
+    async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
+        return await self._member.ask(call, emit)
+
+
+def kinds(member: Any) -> list[str]:
+    """The wrappers from the outside in."""
+    inner = getattr(member, "_member", None)
+    return [type(member).__name__, *([] if inner is None else kinds(inner))]
 
 
 async def test_the_numbers_are_plain_and_each_has_one_name() -> None:
     member = everything(ScriptedMember())
     await member.ask(CALL)
-    parts: list[Counted] = list(member.parts)
+    parts: list[Counted] = list(member.counted)
     numbers = member.counters()
-    assert len(parts) == 6
+    assert len(parts) == 5
     assert len(numbers) == sum(len(part.counters()) for part in parts)
     assert all(type(number) in (int, float) for number in numbers.values())
 
 
 def test_settings_travel_to_replicas() -> None:
-    for value in (ResilienceSettings(hedging=HEDGES), LIMITS, TimeLimits(1.0), RetrySettings(), BreakerSettings()):
+    for value in (HEDGES, LIMITS, RetrySettings(), BreakerSettings(), Targets("bob", ("cyd",))):
         assert pickle.loads(pickle.dumps(value)) == value
 
 
@@ -462,17 +429,13 @@ async def test_a_storm(
     seed: int, retry_percent: int, hedge_percent: int, plan: list[tuple[float, float, bool, float | None]]
 ) -> None:
     first, second = Erratic(random.Random(seed)), Erratic(random.Random(seed + 1))
-    member = resilient(
-        first,
-        ResilienceSettings(
-            timeouts=TimeLimits(30.0, 20.0, 120.0),
-            retries=RetrySettings(budget_percent=retry_percent),
-            hedging=HedgeSettings(min_samples=2, budget_percent=hedge_percent),
-        ),
-        rng=random.Random(7),
-        limiter=Limiter(LimitSettings(concurrency=5, requests_per_minute=30, max_queued=5)),
-        second=TimeLimiting(second, TimeLimits()),
-        stand_ins=[StandingIn(ScriptedMember(Fail(MemberRejected("not I"))), "bob")],
+    member = chained(
+        Timed(first),
+        retries=RetrySettings(budget_percent=retry_percent),
+        hedging=HedgeSettings(min_samples=2, budget_percent=hedge_percent),
+        limits=LimitSettings(concurrency=5, requests_per_minute=30, max_queued=5),
+        second=Timed(second),
+        fallbacks=[FallbackTarget(ScriptedMember(Fail(MemberRejected("not I"))), "bob")],
     )
 
     async def one(timeout_s: float, watched: bool) -> None:
@@ -539,13 +502,7 @@ async def test_a_panel_of_flaky_backends_under_load_answers_and_keeps_its_member
     ]
     backends = {f"member {n}": Flaky(flaw, random.Random(n)) for n, flaw in enumerate(flaws)}
     pool = {
-        name: resilient(
-            backend,
-            ResilienceSettings(timeouts=TimeLimits(5.0, 5.0, 10.0)),
-            rng=random.Random(7),
-            limiter=Limiter(LimitSettings(concurrency=40)),
-        )
-        for name, backend in backends.items()
+        name: chained(Timed(backend, 5.0), limits=LimitSettings(concurrency=40)) for name, backend in backends.items()
     }
     places = asyncio.Semaphore(50)
 
