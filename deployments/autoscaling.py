@@ -1,7 +1,7 @@
-"""How many replicas a deployment should have: as many as keep their queue at its target depth.
+"""Decides how many replicas a deployment should have: as many as keep its queue at its target depth.
 
-Serve's controller asks `QueueDepthPolicy` several times a second. It decides at once on the way up, and slowly on the
-way down, as Kubernetes' horizontal autoscaler does (a stabilization window over what was wanted lately).
+Serve's controller asks `QueueDepthPolicy` several times a second. It scales up at once, and down slowly, as Kubernetes'
+horizontal autoscaler does: not below what was wanted at any time in a stabilization window.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 DURATION = "fusion_duration_s"
-"""The name under which a replica reports how long its calls took lately, in seconds."""
+"""The statistic of how long a replica's calls took lately, in seconds."""
 
 
 DOWN_AFTER_S = 60.0
 
 
 QUEUED = "fusion_queued"
-"""The name under which a replica reports how many calls wait for their turn in it. To Serve they are running."""
+"""The statistic of the calls that wait for a slot inside of a replica. Serve counts them as running."""
 
 
 LOCAL_CALLS = "fusion_local_calls"
@@ -27,7 +27,7 @@ LOCAL_CALLS = "fusion_local_calls"
 
 
 AT_ONCE = "fusion_at_once"
-"""The name under which a replica that was full lately reports how many calls it ran at once then."""
+"""The statistic of how many calls a replica that was full lately ran at once then."""
 
 
 _WANTED = "wanted"
@@ -41,8 +41,8 @@ _STEPPED_UP_AT = "stepped_up_at"
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a deployment has to do: calls that run, calls that wait for a replica or in one, and how long a call takes,
-    None when that is not known. `at_once` is how many calls a full replica runs, None when none was full lately."""
+    """A deployment's load: calls that run, calls that wait for a replica or in one, and how long a call takes, None
+    when that is not known. `at_once` is how many calls a full replica runs, None when none was full lately."""
 
     running: float
     queued: float
@@ -52,27 +52,33 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class QueueDepthSettings:
-    """Each replica should have `target` calls under way or waiting, and the queue should be gone in `drain_s`.
-
-    A step up at most doubles the replicas that are aimed at, or adds `least_step` to them, every `up_every_s`: it does
-    not wait for those that start, which may take minutes. A step down takes away a tenth, at least one, every
-    `down_every_s`, and not below what was wanted at any time in the last `down_after_s`.
-    """
+    """The depth of a queue, and how fast replicas are added and removed."""
 
     target: float
+    """Calls under way or waiting that each replica should have."""
+
     drain_s: float = 1.0
+    """The time in which the queue should be gone."""
+
     least_step: int = 4
+    """A step up at most doubles the target number of replicas, or adds this many."""
+
     up_every_s: float = 1.0
+    """The time between two steps up. A step does not wait for replicas that start, which may take minutes."""
+
     down_after_s: float = DOWN_AFTER_S
+    """The stabilization window: no step down goes below what was wanted at any time in it."""
+
     down_every_s: float = 5.0
+    """The time between two steps down, each by a tenth of the replicas and at least one."""
 
 
 def wanted(load: Load, settings: QueueDepthSettings) -> int:
-    """Replicas for this load, whatever there are now.
+    """The number of replicas for this load, whatever the number is at present.
 
-    A replica with `target` calls at a time of `duration_s` each ends `target / duration_s` in a second; so many of them
-    as end the queue in `drain_s` are wanted at least, beside those that keep the running calls at their depth. Where a
-    replica is full with fewer calls than `target`, so many are its target.
+    A replica with `target` calls at a time of `duration_s` each ends `target / duration_s` calls a second. There should
+    be enough replicas to end the queue in `drain_s`, beside those that keep the running calls at their depth. Where a
+    replica is full with fewer calls than `target`, that number is its target.
     """
     target = settings.target if load.at_once is None else min(settings.target, max(1.0, load.at_once))
     by_depth = (load.running + load.queued) / target
@@ -85,7 +91,7 @@ def wanted(load: Load, settings: QueueDepthSettings) -> int:
 def decide(
     load: Load, target: int, now: float, state: Mapping[str, Any], settings: QueueDepthSettings
 ) -> tuple[int, dict[str, Any]]:
-    """The number of replicas to aim at, and what to remember for the next decision.
+    """Decide on the number of replicas. Returns it with the state for the next decision.
 
     Args:
         load: of the whole deployment.
@@ -113,14 +119,14 @@ def decide(
 def _with(
     history: Sequence[tuple[float, int]], now: float, count: int, window_s: float
 ) -> tuple[tuple[float, int], ...]:
-    """What is still the most that was wanted since, in the order of time: nothing that a later one exceeds, so that
-    what is kept is short. The first is the most of the window."""
+    """The history with one more entry, in the order of time and without entries that a later one exceeds, so that it
+    stays short. The first is the maximum of the window."""
     kept = [(at, known) for at, known in history if at + window_s > now and known > count]
     return (*kept, (now, count))
 
 
 class _Context(Protocol):
-    """What is used of `ray.serve.config.AutoscalingContext`."""
+    """The part of `ray.serve.config.AutoscalingContext` that is used."""
 
     target_num_replicas: int
     current_time: float
@@ -140,14 +146,14 @@ class QueueDepthPolicy:
         self._settings = QueueDepthSettings(**settings)  # type: ignore[arg-type]
 
     def __call__(self, ctx: _Context) -> tuple[int, dict[str, Any]]:
-        told = ctx.aggregated_metrics or {}
-        queued = max(0.0, ctx.total_queued_requests) + sum(told.get(QUEUED, {}).values())
-        under_way = ctx.total_num_requests + sum(told.get(LOCAL_CALLS, {}).values())
+        reported = ctx.aggregated_metrics or {}
+        queued = max(0.0, ctx.total_queued_requests) + sum(reported.get(QUEUED, {}).values())
+        under_way = ctx.total_num_requests + sum(reported.get(LOCAL_CALLS, {}).values())
         load = Load(
             running=max(0.0, under_way - queued),
             queued=queued,
-            duration_s=max(told.get(DURATION, {}).values(), default=None),
-            at_once=min(told.get(AT_ONCE, {}).values(), default=None),
+            duration_s=max(reported.get(DURATION, {}).values(), default=None),
+            at_once=min(reported.get(AT_ONCE, {}).values(), default=None),
         )
         return decide(load, ctx.target_num_replicas, ctx.current_time, ctx.policy_state, self._settings)
 
@@ -155,14 +161,14 @@ class QueueDepthPolicy:
 def autoscaling_config(
     min_replicas: int, max_replicas: int, target: float, down_after_s: float = DOWN_AFTER_S
 ) -> dict[str, Any]:
-    """A deployment's `autoscaling_config`, with this policy and with a look at the last two seconds alone."""
+    """A deployment's `autoscaling_config`, with this policy and metrics of the last two seconds alone."""
     return {
         "min_replicas": min_replicas,
         "max_replicas": max_replicas,
         "target_ongoing_requests": target,
         "metrics_interval_s": 1.0,
         "look_back_period_s": 2.0,
-        # The policy's own ways of waiting take their place.
+        # The policy has delays of its own.
         "upscale_delay_s": 0.0,
         "downscale_delay_s": 0.0,
         "policy": {

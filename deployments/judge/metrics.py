@@ -1,4 +1,4 @@
-"""What a judge replica's requests come to, as Ray's metrics. docs/metrics.md lists them.
+"""Counts a judge replica's requests as Ray's metrics. docs/metrics.md lists them.
 
 A request costs some additions to numbers in this process; about once a second they go to Ray. Labels are bounded: names
 of presets, members and error codes, never anything of a request's own.

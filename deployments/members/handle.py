@@ -1,4 +1,4 @@
-"""A member seen through its Serve handle, and Ray's errors in the words of `fusion.errors`."""
+"""Reaches a backend's members through its Serve handle, and translates Ray's errors into those of `fusion.errors`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from fusion.errors import MalformedReply, MemberError, MemberOverloaded, MemberU
 from fusion.member import Emit
 
 _DIED = (RayActorError, RpcError)
-"""What a call ends with when the replica that had it is gone: by Ray, or by the connection that Serve had to it."""
+"""The errors of a call whose replica died: Ray's own, and those of Serve's connection to it."""
 
 
 class HandleMember:
     """The members of one backend, reached through the handle of the deployment that wraps them.
 
-    A call crosses as one item each way unless someone is watching tokens. When the replica that has it dies, the call
-    goes to another one, once, unless a part of the answer is out already.
+    A call that is not streamed crosses as one item each way. When the replica that has it dies, the call goes to
+    another one, once, unless a part of the answer was emitted.
     """
 
     def __init__(self, handle: DeploymentHandle[Any]) -> None:
@@ -55,10 +55,10 @@ class HandleMember:
         return outcome
 
     async def count(self, call: Call, texts: Sequence[str] = ()) -> Sequence[int]:
-        """The tokens of the call's prompt, then of each text, by the tokenizer of a backend that has one.
+        """Count the tokens of the call's prompt, then of each text, with the backend's tokenizer.
 
         Raises:
-            MemberError: they cannot be counted now.
+            MemberError: they cannot be counted.
         """
         counted = await _reply(self._counting.remote(call, tuple(texts)), call.member)
         if isinstance(counted, MemberError):
@@ -66,10 +66,10 @@ class HandleMember:
         return counted
 
     async def limits(self) -> ModelLimits:
-        """What the backend's model takes, in its own word; waits for a replica.
+        """Ask for the limits of the backend's model; waits for a replica.
 
         Raises:
-            MemberError: there is no such word.
+            MemberError: no replica answers.
         """
         return await _reply(self._limits.remote())
 
@@ -129,7 +129,7 @@ async def _reply(response: Any, member: str | None = None) -> Any:
 
 
 def member_error_from(error: Exception, member: str | None) -> MemberError:
-    """What a failed handle call means for the member: its replicas are full, gone, or raised."""
+    """Translate the error of a handle's call: the replicas are full or gone, or one raised."""
     if isinstance(error, BackPressureError):
         return MemberOverloaded("its queue is full", member=member)
     if isinstance(error, DeploymentUnavailableError):

@@ -18,47 +18,62 @@ from deployments.autoscaling import autoscaling_config
 from deployments.vllm.replica import VLLMReplica
 
 DOWN_AFTER_S = 600.0
-"""How long an engine that nobody needs is kept: starting one takes minutes."""
+"""How long an engine without load is kept: starting one takes minutes."""
 
 
 _ENGINE_DEFAULTS: Mapping[str, Any] = {
-    # Without the second, a model may fill its answer with white space between two JSON tokens and never come to an end.
+    # Without the second, a model may write white space between two JSON tokens without end.
     "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
 }
 
 
-# An engine tells vLLM's authors what it runs on unless told not to.
+# By default an engine sends vLLM's authors statistics about what it runs on.
 _ENV_DEFAULTS: Mapping[str, str] = {"VLLM_NO_USAGE_STATS": "1"}
 
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """What a vLLM backend runs.
-
-    `model` is a hub id, a path or an object-store URL. `engine` holds vLLM's engine arguments, verbatim; what it leaves
-    out is vLLM's default, but for structured outputs, which are held to compact JSON. `accelerator` is `cpu`, `gpu` for
-    whatever GPU there is, or a GPU type that Ray knows. Each replica is meant to have `target_ongoing` calls under way
-    and takes `max_ongoing`; as many again may wait for it. One that is to go has `drain_s` seconds to end what it has.
-    """
+    """How a vLLM backend is deployed."""
 
     name: str
+    """The backend's name."""
+
     model: str
+    """A hub id, a path or an object-store URL."""
+
     accelerator: str
+    """`cpu`, `gpu` for whatever GPU there is, or a GPU type that Ray knows, such as `H100`."""
+
     engine: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """vLLM's engine arguments, verbatim. Others have vLLM's defaults, but for structured outputs: compact JSON."""
+
     placement_strategy: str = "PACK"
+    """How Ray places a replica's shards on nodes."""
+
     env: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Environment variables of the engine's processes."""
+
     min_replicas: int = 1
+    """The fewest replicas."""
+
     max_replicas: int = 1
+    """The most replicas."""
+
     target_ongoing: int = 64
+    """Calls that each replica should have under way."""
+
     max_ongoing: int = 256
+    """Calls that a replica takes at once; as many again may wait for it."""
+
     drain_s: float = 130.0
+    """How long a replica that is replaced has for the calls under way."""
 
 
 def vllm_deployment(settings: EngineSettings) -> Application:
-    """The deployment that wraps an engine. Ray must be initialised.
+    """Build the Serve deployment of an engine. Ray must be initialised.
 
     Raises:
-        ValueError: the settings are not what Ray or vLLM take.
+        ValueError: Ray or vLLM refuse the settings.
     """
     return build_llm_deployment(
         llm_config(settings),
@@ -68,7 +83,7 @@ def vllm_deployment(settings: EngineSettings) -> Application:
 
 
 def llm_config(settings: EngineSettings) -> LLMConfig:
-    """A backend's settings in the words of Serve LLM, with every limit that it leaves open set."""
+    """Translate a backend's settings for Serve LLM, and set every limit that it leaves open."""
     on_cpu = settings.accelerator == "cpu"
     return LLMConfig.model_validate(
         {

@@ -1,7 +1,7 @@
-"""Where the sockets of a deployment's replicas on this machine are.
+"""The folders with the sockets of deployments' replicas on this machine.
 
-The folders belong to one user and nobody else can enter them, so that what comes out of a socket was written by a
-process that could as well do anything itself. A replica removes its socket; the folders stay until `remove_unused`, and
+They belong to one user and nobody else can enter them, so that what comes out of a socket was written by a process that
+is trusted with anything. A replica removes its socket; the folders stay until `remove_unused`, and
 so does what a killed replica left behind.
 """
 
@@ -19,8 +19,8 @@ _MAX_FOLDER_BYTES = 80  # a socket's path has 107, and a replica's name 8
 
 
 def sockets_of(cluster: str, app: str, deployment: str) -> Path | None:
-    """The folder with the sockets of a deployment's replicas on this machine, None when there cannot be one: another
-    user has taken its place, or its path is too long for a socket's."""
+    """The folder with the sockets of a deployment's replicas on this machine; None when another user owns its place, or
+    its path is too long for a socket's."""
     home = _home()
     folder = home / hashlib.sha256(f"{cluster}\n{app}\n{deployment}".encode()).hexdigest()[:16]
     try:
@@ -34,10 +34,10 @@ def sockets_of(cluster: str, app: str, deployment: str) -> Path | None:
 
 
 def listening_in(folder: Path, name: str) -> socket.socket:
-    """A socket of this name in the folder, which is made anew when it was removed meanwhile.
+    """Bind a socket of this name in the folder, which is created again when it was removed.
 
     Raises:
-        OSError: there can be none.
+        OSError: the socket cannot be bound.
     """
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -49,7 +49,7 @@ def listening_in(folder: Path, name: str) -> socket.socket:
 
 
 def remove_unused() -> None:
-    """Remove the sockets of this user's that nobody listens on any more, and the folders that are empty then."""
+    """Remove this user's sockets on which no process listens, and the folders that are empty after that."""
     home = _home()
     with suppress(OSError):
         if not _is_ours(home):
