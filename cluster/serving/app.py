@@ -1,4 +1,4 @@
-"""The composition root: a configuration becomes a Serve application.
+"""The composition root: builds a Serve application from a configuration.
 
 judge ──handle──► remote:BACKEND, one deployment for each remote backend, which all its members share
       ──handle──► vllm:BACKEND, one deployment for each vLLM backend, which all its members share: the engine is inside
@@ -35,11 +35,12 @@ from deployments.secrets import Secret
 APP_NAME = "fusion"
 
 
-_BEING_REFUSED = 256
+_REFUSAL_HEADROOM = 256
+"""Calls that Serve admits beyond what a replica runs and queues: the replica refuses them with its own errors."""
 
 
-# Beside the longest deadline of any request, for a replica that goes away to end what it has.
 _DRAIN_MARGIN_S = 10.0
+"""Time beyond the longest deadline of any request that a replica has to finish its calls when it is replaced."""
 
 
 # Serve's decorators are typed for functions.
@@ -55,13 +56,13 @@ def build(
     folders: Mapping[str, str] | None = None,
     kept: Iterable[Application] = (),
 ) -> Application:
-    """The application that serves a configuration.
+    """Build the application that serves a configuration.
 
     Args:
         config: what to serve.
         members: deployments by member name, instead of those that the configuration describes.
         folders: where models are on the nodes, by the id that the configuration gives them.
-        kept: deployments that run on beside those of the members.
+        kept: deployments that keep running beside those of the members.
 
     Raises:
         ImportError: a vLLM backend is configured and vLLM is not installed.
@@ -70,10 +71,10 @@ def build(
     catalogue = Catalogue(config.fusion_presets(), profiles, config.default_preset)
     keys = config.server.api_keys_env
     judge = config.judge
-    # What is too much the replica refuses itself, in the API's own words; Serve only has to let it in.
-    let_in = judge.max_ongoing + judge.max_queued + _BEING_REFUSED
-    options = _options("judge", judge.replicas, judge.target_queue_depth, let_in, _drain_s(config))
-    options["user_config"] = {"target_queue_depth": judge.target_queue_depth}  # it reaches replicas that run
+    # The replica refuses excess requests itself, with the API's own errors; Serve only has to admit them.
+    admitted = judge.max_ongoing + judge.max_queued + _REFUSAL_HEADROOM
+    options = _options("judge", judge.replicas, judge.target_queue_depth, admitted, _drain_s(config))
+    options["user_config"] = {"target_queue_depth": judge.target_queue_depth}  # running replicas are given it
     members = members or by_member(config, backend_deployments(config, folders or {}))
     handles = {**{deployment_name(app): app for app in kept}, **members}
     settings: dict[str, Any] = {
@@ -86,16 +87,16 @@ def build(
         "tracing": config.tracing_settings(),
     }
     app = _deployment(_asgi_ingress(Judge), **options).bind(catalogue, handles, **settings)
-    # The members' deployments are no part of it: one that changes does not restart the judges.
+    # The members' deployments are no part of the fingerprint: one that changes does not restart the judges.
     return with_version(app, fingerprint(catalogue, settings))
 
 
 def application(args: dict[str, Any]) -> Application:
-    """Serve's entry for applications that come from a configuration file of its own: `args` is this project's
-    configuration, as `fusion k8s render` writes it.
+    """Build the application for Serve's own configuration files, where `args` is this project's configuration, as
+    `fusion k8s render` writes it.
 
     Raises:
-        ValueError: it is not a good one.
+        ValueError: the configuration is invalid.
     """
     config = ClusterConfig.model_validate(args)
     if problems := [f"{'.'.join(map(str, where))}: {what}" for where, what in cross_field_errors(config)]:
@@ -159,7 +160,7 @@ def _vllm(name: str, model: str, backend: VllmBackendConfig, drain_s: float) -> 
         max_ongoing=backend.replicas.max_ongoing,
         drain_s=drain_s,
     )
-    # What only Serve has to know is no part of it: engines start slowly.
+    # Settings that only Serve needs are no part of the version: engines start slowly.
     version = fingerprint(
         settings.model, settings.engine, settings.accelerator, settings.placement_strategy, settings.env
     )
@@ -174,9 +175,9 @@ def _remote(
     limits = LimitSettings(
         **{limit: most and max(1, most // replicas.max) for limit, most in backend.limits.model_dump().items()}
     )
-    # As in the judge, Serve lets in what is too much: who waits in its queues hears nothing of an open breaker.
+    # As for the judge, Serve admits excess calls: in its own queue they would wait although a breaker is open.
     limits = replace(limits, concurrency=min(limits.concurrency or replicas.max_ongoing, replicas.max_ongoing))
-    let_in = replicas.max_ongoing + limits.max_queued + _BEING_REFUSED
+    admitted = replicas.max_ongoing + limits.max_queued + _REFUSAL_HEADROOM
     settings = RemoteSettings(
         backend=backend.remote_backend(),
         retries=RetrySettings(**backend.retries.model_dump()),
@@ -185,30 +186,30 @@ def _remote(
         tracing=config.tracing_settings(),
         max_ongoing=replicas.max_ongoing,
     )
-    options = _options(f"remote:{name}", replicas, replicas.target_ongoing, let_in, drain_s)
+    options = _options(f"remote:{name}", replicas, replicas.target_ongoing, admitted, drain_s)
     options["request_router_config"] = RequestRouterConfig(request_router_class=SocketAwareRouter)
-    options["user_config"] = dict(models)  # it reaches replicas that run: another member restarts none
+    options["user_config"] = dict(models)  # running replicas are given it: a change of members restarts none
     return with_version(_deployment(RemoteReplica, **options).bind(settings), fingerprint(settings))
 
 
 def _drain_s(config: ClusterConfig) -> float:
-    """How long a request may be under way."""
+    """How long a replica that is replaced may take to finish its calls: the longest deadline, and a margin."""
     deadlines = [preset.deadline_s for preset in config.presets.values()]
     return max(MEMBER_TIMEOUT_S, *deadlines) + _DRAIN_MARGIN_S
 
 
 def _options(
-    name: str, replicas: RemoteReplicas | JudgeReplicas, target_ongoing: float, let_in: int, drain_s: float
+    name: str, replicas: RemoteReplicas | JudgeReplicas, target_ongoing: float, admitted: int, drain_s: float
 ) -> dict[str, Any]:
     return {
         "name": name,
-        "max_ongoing_requests": let_in,
-        "max_queued_requests": let_in,
-        # A replica that is to go ends what it has, and one that is replaced goes once another is up in its place.
+        "max_ongoing_requests": admitted,
+        "max_queued_requests": admitted,
+        # A replica finishes its calls before it stops, and is replaced only when its successor runs.
         "graceful_shutdown_timeout_s": drain_s,
         "max_surge_percent": 100,
         "autoscaling_config": autoscaling_config(replicas.min, replicas.max, target_ongoing),
         "ray_actor_options": {"num_cpus": replicas.num_cpus},
-        # A path may hold nothing of a prompt, but a log line a request is a cost on the hot path.
+        # A path holds nothing of a prompt, but a log line a request costs time on the hot path.
         "logging_config": LoggingConfig(enable_access_log=False),
     }
