@@ -54,7 +54,7 @@ def replica_side(
         rng: where the jitter of the backoff comes from.
     """
     if traced is not None:
-        from deployments.observability.tracing.members import CountedAttempts, TracedAttempts
+        from deployments.observability.tracing.members import TracedAttempts
 
         member = TracedAttempts(member, traced.tracing, traced.url, traced.streaming_url)
     member = limiting = Limiting(member, limiter)
@@ -66,5 +66,7 @@ def replica_side(
     member = retrying = Retrying(member, retries, rng=rng or random.Random())
     counted.append(retrying)
     if traced is not None:
+        from deployments.observability.tracing.members import CountedAttempts
+
         member = CountedAttempts(member)
     return Resilient(member, tuple(counted), breaking)
