@@ -50,6 +50,10 @@ _deployment: Any = serve.deployment
 _asgi_ingress: Any = serve.ingress()
 
 
+# Serve's field takes a path too, and is typed for neither.
+_router: Any = SocketAwareRouter
+
+
 def build(
     config: ClusterConfig,
     members: Mapping[str, Application] | None = None,
@@ -187,7 +191,7 @@ def _remote(
         max_ongoing=replicas.max_ongoing,
     )
     options = _options(f"remote:{name}", replicas, replicas.target_ongoing, admitted, drain_s)
-    options["request_router_config"] = RequestRouterConfig(request_router_class=SocketAwareRouter)
+    options["request_router_config"] = RequestRouterConfig(request_router_class=_router)
     options["user_config"] = dict(models)  # running replicas are given it: a change of members restarts none
     return with_version(_deployment(RemoteReplica, **options).bind(settings), fingerprint(settings))
 
