@@ -54,7 +54,7 @@ def get(key: bytes, namespace: bytes) -> bytes | None:
 
 
 def outermost_deployment(app: Application) -> Any:
-    """Returns the `ray.serve.Deployment` of an application's outermost node, with `name`, `version` and `user_config`."""
+    """Returns the `ray.serve.Deployment` at the root of an application, with `name`, `version` and `user_config`."""
     return app._bound_deployment  # pyright: ignore[reportPrivateUsage]
 
 
