@@ -87,9 +87,7 @@ class BudgetTooSmall(InvalidRequest):
 
 
 class MemberError(FusionError):
-    """A call to a member ended without a completion. `member` is its name, where known; `usage` is what the call used
-    nevertheless, where the backend reported it; `retry_after_s` is when the next call may be made, in seconds, where
-    that is known."""
+    """A call to a member ended without a completion. What is not known of it is None."""
 
     code = "member_failed"
 
@@ -97,11 +95,28 @@ class MemberError(FusionError):
         super().__init__(message)
         self.member = member
         self.usage: Usage | None = None
+        """The tokens that the call used nevertheless, as the backend counted them."""
+        self.http_status: int | None = None
+        """The status of the remote API's response."""
+        self.provider_code: str | None = None
+        """The remote API's own short code for what went wrong, such as `model_not_found`."""
+        self.connected: bool | None = None
+        """Whether the remote API accepted a connection."""
         self.retry_after_s: float | None = None
+        """When the next call may be made, in seconds from now."""
 
     def as_failure(self) -> Failure:
         rejected = isinstance(self, MemberRejected)
-        return Failure(self.code, self.message, self.retryable, self.retry_after_s, self.usage, rejected)
+        return Failure(
+            self.code,
+            self.message,
+            self.retryable,
+            self.retry_after_s,
+            self.usage,
+            rejected,
+            self.http_status,
+            self.provider_code,
+        )
 
 
 class MemberTimeout(MemberError):

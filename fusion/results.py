@@ -153,6 +153,10 @@ class Failure:
     """The tokens that the failed call used, None when its backend reported none."""
     rejected: bool = False
     """Whether the member does not accept this request, now or later: an error of the kind `MemberRejected`."""
+    http_status: int | None = None
+    """The status of the remote API's response, None without one."""
+    provider_code: str | None = None
+    """The remote API's own short code for what went wrong, such as `model_not_found`; None without one."""
 
 
 @dataclass(frozen=True, slots=True)

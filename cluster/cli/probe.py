@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -48,9 +47,6 @@ _TOOL = Tool("current_time", "Tells the time of day", {"type": "object", "proper
 
 # For APIs that require a limit: fits short contexts and leaves room for some reasoning.
 _ANSWER_TOKENS = 1024
-
-
-_STATUS = re.compile(r"HTTP (\d+)(?: \((.+)\))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,13 +192,11 @@ async def _probe_model(
 
 def _diagnose(known: ProbeResult, error: MemberError, has_key: bool) -> ProbeResult:
     """Derives from an error how far the request got. An API that names its objection has accepted the key."""
-    said = _STATUS.match(error.message)
-    status, code = said.groups() if said else (None, None)
-    reachable = None if isinstance(error, MemberTimeout) and said is None else True
-    if error.message.startswith("no connection"):
-        reachable = False
+    reachable, code = error.connected, error.provider_code
+    if reachable is None and not isinstance(error, MemberTimeout):
+        reachable = True
     understood = isinstance(error, EmptyCompletion) or (isinstance(error, MemberRejected) and code is not None)
-    unknown = isinstance(error, MemberRejected) and (status == "404" or "model" in (code or "").lower())
+    unknown = isinstance(error, MemberRejected) and (error.http_status == 404 or "model" in (code or "").lower())
     return replace(
         known,
         reachable=reachable,

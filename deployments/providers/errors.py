@@ -59,14 +59,14 @@ def error_from_response(status: int, headers: Mapping[str, str], complaint: Comp
         message += ": redirects are refused"
     elif status < 300:
         message += " instead of 200"
-    return _error(kind, message, member, complaint.retry_after_s if after_s is None else after_s)
+    return _error(kind, message, member, complaint, status, after_s)
 
 
 def error_from_complaint(complaint: Complaint, member: str | None = None) -> MemberError:
     """The error that stands in the place of an answer, in a response with the status 200 or in mid-stream."""
     kind = _kind(complaint, complaint.status or 500)
     message = "an error in place of the answer" + (f" ({complaint.code})" if complaint.code else "")
-    return _error(kind, message, member, complaint.retry_after_s)
+    return _error(kind, message, member, complaint, 200)
 
 
 def error_from_exception(error: BaseException, member: str) -> MemberError:
@@ -74,15 +74,16 @@ def error_from_exception(error: BaseException, member: str) -> MemberError:
     # httpx-aiohttp calls every lost connection a timeout; what it was is in the cause.
     cause = error.__cause__ if isinstance(error.__cause__, aiohttp.ClientError) else error
     name = type(cause).__name__
+    broke_off = isinstance(cause, httpx.ReadError | aiohttp.ClientPayloadError | EOFError)
     if isinstance(cause, httpx.TimeoutException | aiohttp.ServerTimeoutError | TimeoutError):
-        return MemberTimeout("no connection in time", member=member)
-    if isinstance(cause, aiohttp.ClientConnectionError):
-        return MemberUnavailable(f"no connection ({name})", member=member)
-    if isinstance(cause, httpx.ReadError | aiohttp.ClientPayloadError | EOFError):
-        return MalformedReply(f"the reply broke off ({name})", member=member)
-    if isinstance(cause, _NOT_HTTP):
-        return MalformedReply(f"the reply is not HTTP as it should be ({name})", member=member)
-    return MemberUnavailable(f"no connection ({name})", member=member)
+        translated = MemberTimeout("no connection in time", member=member)
+    elif not isinstance(cause, aiohttp.ClientConnectionError) and (broke_off or isinstance(cause, _NOT_HTTP)):
+        what = "the reply broke off" if broke_off else "the reply is not valid HTTP"
+        translated = MalformedReply(f"{what} ({name})", member=member)
+    else:
+        translated = MemberUnavailable(f"no connection ({name})", member=member)
+    translated.connected = isinstance(translated, MalformedReply)
+    return translated
 
 
 _NOT_HTTP = (
@@ -140,7 +141,18 @@ def _kind_of(status: int) -> type[MemberError]:
     return MalformedReply if status < 300 else MemberUnavailable
 
 
-def _error(kind: type[MemberError], message: str, member: str | None, after_s: float | None) -> MemberError:
-    if issubclass(kind, MemberOverloaded):
-        return kind(message, member=member, retry_after_s=after_s)
-    return kind(message, member=member)
+def _error(
+    kind: type[MemberError],
+    message: str,
+    member: str | None,
+    complaint: Complaint,
+    status: int,
+    after_s: float | None = None,
+) -> MemberError:
+    error = kind(message, member=member)
+    if isinstance(error, MemberOverloaded):
+        error.retry_after_s = complaint.retry_after_s if after_s is None else after_s
+    error.http_status = status
+    error.provider_code = complaint.code
+    error.connected = True
+    return error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import replace
@@ -16,8 +15,6 @@ from deployments.observability.tracing.provider import Tracing, context_from, te
 from fusion.chat import Call, Completion, Delta
 from fusion.errors import MemberError
 from fusion.member import Emit, Member, MemberProfile
-
-_HTTP_STATUS = re.compile(r"HTTP (\d{3})\b")
 
 
 class Traced:
@@ -103,8 +100,7 @@ class TracedAttempts:
             try:
                 completion = await self._member.ask(replace(call, trace_headers=trace_headers()), emit)
             except MemberError as error:
-                if status := _HTTP_STATUS.search(error.message):
-                    tell(span, {"http.response.status_code": int(status[1])})
+                tell(span, {"http.response.status_code": error.http_status})
                 raise
             tell(span, {"http.response.status_code": 200})  # a remote member takes no other
             return completion

@@ -94,6 +94,28 @@ def test_what_an_exception_means(error: Exception, kind: type[MemberError]) -> N
     assert type(error_from_exception(error, "ada")) is kind
 
 
+@pytest.mark.parametrize(
+    ("error", "connected"),
+    [
+        (httpx.ConnectTimeout("x"), False),
+        (httpx.ConnectError("x"), False),
+        (aiohttp.ClientOSError(104, "reset"), False),
+        (httpx.ReadError("x"), True),
+        (httpx.RemoteProtocolError("x"), True),
+    ],
+)
+def test_an_exception_says_whether_there_was_a_connection(error: Exception, connected: bool) -> None:
+    translated = error_from_exception(error, "ada")
+    assert (translated.connected, translated.http_status, translated.provider_code) == (connected, None, None)
+
+
+def test_an_error_has_the_status_and_the_providers_code_as_fields() -> None:
+    refused = error_from_response(404, {}, Complaint("model_not_found"), "ada")
+    assert (refused.http_status, refused.provider_code, refused.connected) == (404, "model_not_found", True)
+    in_mid_stream = error_from_complaint(Complaint("overloaded_error", 529))
+    assert (in_mid_stream.http_status, in_mid_stream.provider_code) == (200, "overloaded_error")
+
+
 def test_a_lost_connection_is_no_timeout_though_the_transport_says_so() -> None:
     error = httpx.ConnectTimeout("x")
     error.__cause__ = aiohttp.ServerDisconnectedError()
