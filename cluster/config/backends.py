@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 
 from cluster.config.base import Seconds, StrictModel, is_loopback
+from deployments.providers.backend import RemoteBackend, Timeouts
 from deployments.providers.base import Api
-from deployments.providers.member import RemoteBackend, Timeouts
-from deployments.providers.openai.dialects import dialect_of
+from deployments.providers.hosts import dialect_of
 from deployments.resilience.breaker import BreakerSettings
 from deployments.resilience.limits import LimitSettings
 from deployments.resilience.retries import RetrySettings

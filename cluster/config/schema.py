@@ -16,8 +16,9 @@ from cluster.config.base import StrictModel
 from cluster.config.members import MemberConfig
 from cluster.config.monitoring import ObservabilityConfig
 from cluster.config.presets import PresetConfig
-from cluster.config.telemetry import TracesConfig, TracingConfig, provider_of
+from cluster.config.telemetry import TracesConfig, TracingConfig
 from deployments.observability.tracing.settings import TracingSettings
+from deployments.providers.hosts import provider_of
 from deployments.resilience.targets import Targets
 from fusion.member import MemberProfile
 from fusion.presets import Preset

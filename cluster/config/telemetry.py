@@ -120,24 +120,3 @@ class TracingConfig(StrictModel):
         return TracingSettings(
             self.endpoint, headers, self.service_name, self.sample, self.content, self.resource, providers
         )
-
-
-_BY_DOMAIN = {
-    "openai.azure.com": "azure.ai.openai",
-    "mistral.ai": "mistral_ai",
-    "groq.com": "groq",
-    "deepseek.com": "deepseek",
-    "x.ai": "x_ai",
-    "perplexity.ai": "perplexity",
-    "openrouter.ai": "openrouter",
-}
-
-
-_BY_API = {"openai": "openai", "anthropic": "anthropic", "gemini": "gcp.gemini"}
-
-
-def provider_of(api: str, base_url: str) -> str:
-    """A remote API's provider, in OpenTelemetry's words: told by its host where that is known, else by its format."""
-    host = f".{urlsplit(base_url).hostname or ''}"
-    known = (provider for domain, provider in _BY_DOMAIN.items() if host.endswith(f".{domain}"))
-    return next(known, _BY_API[api])

@@ -10,8 +10,9 @@ from cluster.config.backends import RemoteBackendConfig
 from cluster.config.schema import ClusterConfig
 from cluster.recordings.folder import TracesError
 from deployments.members.profiled import ProfiledMember
+from deployments.providers.backend import RemoteBackend
 from deployments.providers.chain import replica_side
-from deployments.providers.member import RemoteBackend, RemoteMember
+from deployments.providers.member import RemoteMember
 from deployments.resilience.limits import Limiter, LimitSettings
 from deployments.resilience.retries import RetrySettings
 from deployments.secrets import MissingSecret, Secret

@@ -1,5 +1,5 @@
-"""Remote APIs: one folder a provider's format, and what they share beside them.
+"""Remote APIs: one folder for each provider's wire format, and what they share beside them.
 
-`member.RemoteMember` asks any of them, `replica` is its Serve replica. To add a format, implement `base.WireFormat` and
-name it in `member.wire_format`. `http`, `sse`, `lenient_json` and `errors` are the ways in and out.
+`member.RemoteMember` asks a model of any of them; `replica` is its Serve replica. To add a provider, implement
+`base.WireFormat` in a folder of its own and name it in `backend.RemoteBackend.wire_format` (docs/adding-a-provider.md).
 """

@@ -1,6 +1,6 @@
-"""What went wrong at a remote API, in the words of `fusion.errors`.
+"""Translates the failures of remote APIs into the errors of `fusion.errors`.
 
-An upstream's own error text may repeat a prompt or a key, so only its status and a short machine-readable code are
+An API's own error text may repeat a prompt or a key, so only its HTTP status and a short machine-readable code are
 passed on.
 """
 
@@ -15,7 +15,7 @@ import aiohttp
 import httpx
 from aiohttp.http_exceptions import HttpProcessingError
 
-from deployments.providers.base import Complaint
+from deployments.providers.base import ErrorDetails
 from fusion.errors import (
     ContextExceeded,
     MalformedReply,
@@ -28,11 +28,9 @@ from fusion.errors import (
 )
 
 CONTEXT_LENGTH_EXCEEDED = ContextExceeded.code
-"""What is made of the many ways to say that a request is too long: OpenAI's own code."""
-
+"""OpenAI's code for a request that is too long. It stands for every provider's way to say so."""
 
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
-
 
 _CONTEXT = re.compile(
     r"(maximum context length|context (length|window)|prompt is too long|too many tokens"
@@ -40,45 +38,40 @@ _CONTEXT = re.compile(
     re.IGNORECASE,
 )
 
-
 _OVERLOADED = frozenset({429, 503, 529})
-
-
 _UNAUTHORIZED = frozenset({401, 402, 403})
-
-
 _TIMEOUTS = frozenset({408, 504})
 
 
-def error_from_response(status: int, headers: Mapping[str, str], complaint: Complaint, member: str) -> MemberError:
-    """The error that a response with a status other than 200 stands for."""
+def error_from_response(status: int, headers: Mapping[str, str], details: ErrorDetails, member: str) -> MemberError:
+    """Returns the error that a response with a status other than 200 stands for."""
     after_s = retry_after_s(headers.get("retry-after"))
-    kind = _kind(complaint, status)
-    message = f"HTTP {status}" + (f" ({complaint.code})" if complaint.code else "")
+    kind = _kind(details, status)
+    message = f"HTTP {status}" + (f" ({details.code})" if details.code else "")
     if 300 <= status < 400:
         message += ": redirects are refused"
     elif status < 300:
         message += " instead of 200"
-    return _error(kind, message, member, complaint, status, after_s)
+    return _error(kind, message, member, details, status, after_s)
 
 
-def error_from_complaint(complaint: Complaint, member: str | None = None) -> MemberError:
-    """The error that stands in the place of an answer, in a response with the status 200 or in mid-stream."""
-    kind = _kind(complaint, complaint.status or 500)
-    message = "an error in place of the answer" + (f" ({complaint.code})" if complaint.code else "")
-    return _error(kind, message, member, complaint, 200)
+def error_from_details(details: ErrorDetails, member: str | None = None) -> MemberError:
+    """Returns the error that stands in place of the answer: in a response with the status 200, or in mid-stream."""
+    kind = _kind(details, details.status or 500)
+    message = "an error in place of the answer" + (f" ({details.code})" if details.code else "")
+    return _error(kind, message, member, details, 200)
 
 
 def error_from_exception(error: BaseException, member: str) -> MemberError:
-    """The error that a failed exchange stands for."""
-    # httpx-aiohttp calls every lost connection a timeout; what it was is in the cause.
+    """Translates an exception of httpx or aiohttp."""
+    # httpx-aiohttp reports every lost connection as a timeout; the cause tells them apart.
     cause = error.__cause__ if isinstance(error.__cause__, aiohttp.ClientError) else error
     name = type(cause).__name__
     broke_off = isinstance(cause, httpx.ReadError | aiohttp.ClientPayloadError | EOFError)
     if isinstance(cause, httpx.TimeoutException | aiohttp.ServerTimeoutError | TimeoutError):
         translated = MemberTimeout("no connection in time", member=member)
     elif not isinstance(cause, aiohttp.ClientConnectionError) and (broke_off or isinstance(cause, _NOT_HTTP)):
-        what = "the reply broke off" if broke_off else "the reply is not valid HTTP"
+        what = "the reply broke off" if broke_off else "the reply is not HTTP"
         translated = MalformedReply(f"{what} ({name})", member=member)
     else:
         translated = MemberUnavailable(f"no connection ({name})", member=member)
@@ -98,18 +91,18 @@ _NOT_HTTP = (
 
 
 def machine_code(*values: object) -> str | None:
-    """The first of the values that is a short code, in letters, digits and `_.-`."""
+    """Returns the first of the values that is a short code of letters, digits and `_.-`, None when none is."""
     return next((value for value in values if isinstance(value, str) and _CODE.fullmatch(value)), None)
 
 
 def says_too_long(message: object) -> bool:
-    """Whether an error's text says that the request is longer than the model's context. For this most providers have no
-    code of its own."""
+    """Whether an error's text says that the request is longer than the model's context. Most providers have no code for
+    this."""
     return isinstance(message, str) and _CONTEXT.search(message[:2000]) is not None
 
 
 def retry_after_s(value: str | None) -> float | None:
-    """Seconds until a call may be tried again, from a `Retry-After` header in either of its forms (RFC 9110)."""
+    """Parses a `Retry-After` header in either of its forms (RFC 9110) into seconds from now; None if it is neither."""
     if value is None:
         return None
     digits = value.strip()
@@ -123,10 +116,10 @@ def retry_after_s(value: str | None) -> float | None:
         return None
 
 
-def _kind(complaint: Complaint, status: int) -> type[MemberError]:
-    kind = complaint.kind or _kind_of(status)
-    # A limit on tokens a minute is complained of in much the same words.
-    return ContextExceeded if kind is MemberRejected and complaint.code == CONTEXT_LENGTH_EXCEEDED else kind
+def _kind(details: ErrorDetails, status: int) -> type[MemberError]:
+    kind = details.kind or _kind_of(status)
+    # An error about tokens per minute is worded much the same, but is not a `MemberRejected`.
+    return ContextExceeded if kind is MemberRejected and details.code == CONTEXT_LENGTH_EXCEEDED else kind
 
 
 def _kind_of(status: int) -> type[MemberError]:
@@ -145,14 +138,14 @@ def _error(
     kind: type[MemberError],
     message: str,
     member: str | None,
-    complaint: Complaint,
+    details: ErrorDetails,
     status: int,
     after_s: float | None = None,
 ) -> MemberError:
     error = kind(message, member=member)
     if isinstance(error, MemberOverloaded):
-        error.retry_after_s = complaint.retry_after_s if after_s is None else after_s
+        error.retry_after_s = details.retry_after_s if after_s is None else after_s
     error.http_status = status
-    error.provider_code = complaint.code
+    error.provider_code = details.code
     error.connected = True
     return error

@@ -1,4 +1,4 @@
-"""The HTTP client that remote APIs are called with: it goes nowhere by itself and keeps nothing of what it is told."""
+"""The HTTP client that remote APIs are called with. It follows no redirects and keeps no cookies."""
 
 from __future__ import annotations
 
@@ -13,23 +13,21 @@ from httpx_aiohttp import AiohttpTransport
 
 MAX_HEADERS = 128
 
-
 MAX_HEADER_BYTES = 8 * 1024
-"""Of one header of a response, and of the line with its status."""
-
+"""The limit of one header of a response, and of its status line."""
 
 _KEEP_ALIVE_S = 5.0
 
 
 class UpstreamClient:
-    """A client for one API, whose URL ends in a slash. It waits for nothing but connections by itself.
+    """Sends requests to one API, whose URL ends in a slash. Of all timeouts it has the one for connecting.
 
-    What httpx has around a transport is left out: it would follow redirects, keep cookies and merge URLs, none of which
-    is wanted, for half of what a call costs. So redirects are not followed, cookies not kept, the environment's proxies
-    not used, and a response whose head is too large is refused. `transport` takes the network's place.
+    It uses httpx's transport without httpx's client, which would follow redirects, keep cookies and merge URLs, and is
+    half of what a call costs. Redirects are not followed, cookies not kept, the environment's proxies not used, and a
+    response whose head is too large is refused. `transport` replaces the network.
 
     Raises:
-        httpx.InvalidURL: at construction, when the URL is none.
+        httpx.InvalidURL: at construction, when the URL is not valid.
     """
 
     def __init__(
@@ -54,7 +52,7 @@ class UpstreamClient:
     async def post(
         self, path: str, content: bytes, headers: Iterable[tuple[str, str]] = ()
     ) -> AsyncGenerator[httpx.Response]:
-        """The response to `content`, its body not yet read. `headers` come on top of the client's own.
+        """Sends a request and yields the response, its body unread. `headers` are added to the client's own.
 
         Raises:
             httpx.TransportError: the API cannot be reached.
@@ -71,7 +69,7 @@ class UpstreamClient:
             await response.aclose()
 
     async def aclose(self) -> None:
-        """Close the connections."""
+        """Closes the connections."""
         await self._transport.aclose()
 
 
@@ -87,5 +85,5 @@ def _session(max_connections: int) -> aiohttp.ClientSession:
 
 @cache
 def _certificates() -> ssl.SSLContext:
-    """The authorities that are trusted. Reading them blocks for long enough to be done once."""
+    """The trusted certificate authorities, cached: reading them blocks the event loop."""
     return httpx.create_ssl_context(trust_env=False)

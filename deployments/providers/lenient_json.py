@@ -1,23 +1,22 @@
-"""JSON that someone else's server wrote, read without taking anything about its shape for granted.
+"""Lenient accessors for JSON that a remote server wrote.
 
-What is not of the type asked for reads as empty, so that each caller decides what it cannot do without.
+A value of another type than the one asked for reads as empty, so that each caller decides what it cannot do without.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
-from uuid import uuid4
 
 from pydantic_core import from_json, to_json
 
 from fusion.errors import MalformedReply
 
-_MAX_COUNT = 2**53 - 1  # up to which a float, too, is exact
+_MAX_COUNT = 2**53 - 1  # up to which a float is exact, too
 
 
-def parsed(content: bytes | str) -> object:
-    """The document in `content`, which must be valid UTF-8 and hold no lone surrogates.
+def parse_json(content: bytes | str) -> object:
+    """Parses a document, which must be valid UTF-8 and hold no lone surrogates.
 
     Raises:
         MalformedReply: it is not JSON.
@@ -28,28 +27,26 @@ def parsed(content: bytes | str) -> object:
         raise MalformedReply("the reply is not JSON") from None
 
 
-def written(value: object) -> str:
-    """The JSON text of a value that was read from JSON."""
+def dump_json(value: object) -> str:
+    """Writes a value that was read from JSON as JSON text."""
     return to_json(value).decode()
 
 
-def text(value: object) -> str:
+def as_str(value: object) -> str:
+    """The value if it is a string, else an empty one."""
     return value if isinstance(value, str) else ""
 
 
-def mapping(value: object) -> Mapping[str, Any]:
+def as_dict(value: object) -> Mapping[str, Any]:
+    """The value if it is an object, else an empty one."""
     return cast("Mapping[str, Any]", value) if isinstance(value, dict) else {}
 
 
-def items(value: object) -> Sequence[Any]:
+def as_list(value: object) -> Sequence[Any]:
+    """The value if it is an array, else an empty one."""
     return cast("list[Any]", value) if isinstance(value, list) else []
 
 
-def count(value: object) -> int | None:
-    """A number of things, None when it is not one or too large to be computed with."""
+def as_count(value: object) -> int | None:
+    """The value if it is an integer from 0 to 2**53 - 1, else None."""
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_COUNT else None
-
-
-def new_call_id() -> str:
-    """An id for a tool call that came without one; results name the call that they belong to by it."""
-    return f"call_{uuid4().hex[:24]}"

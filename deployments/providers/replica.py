@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, TypedDict
 from deployments.members.replica import MemberReplica, MemberStatus
 from deployments.observability.exporter import Exporter, keep_exporting
 from deployments.observability.tracing.settings import TracingSettings
+from deployments.providers.backend import RemoteBackend
 from deployments.providers.chain import TracedRequests, replica_side
-from deployments.providers.member import RemoteBackend, RemoteMember, upstream_client, wire_format
+from deployments.providers.member import RemoteMember
 from deployments.resilience.breaker import BreakerSettings
 from deployments.resilience.limits import Limiter, LimitSettings
 from deployments.resilience.resilient import Resilient
@@ -61,7 +62,7 @@ class RemoteMembers:
 
     def __init__(self, settings: RemoteSettings) -> None:
         self._settings = settings
-        self._client = upstream_client(settings.backend)
+        self._client = settings.backend.client()
         self._limiter = Limiter(settings.limits)
         self._tracing = None if settings.tracing is None else _tracing(settings.tracing)
         self._models: dict[str, RemoteModel] = {}
@@ -100,8 +101,7 @@ class RemoteMembers:
         member = RemoteMember(settings.backend, model["model"], model["omits"], client=self._client)
         traced: TracedRequests | None = None
         if self._tracing is not None:
-            wire, base_url = wire_format(settings.backend), settings.backend.base_url.rstrip("/")
-            url, streaming_url = (f"{base_url}/{wire.path(model['model'], stream=each)}" for each in (False, True))
+            url, streaming_url = (settings.backend.url(model["model"], stream=stream) for stream in (False, True))
             traced = TracedRequests(self._tracing, url, streaming_url)
         return replica_side(member, settings.retries, settings.breaker, self._limiter, traced)
 

@@ -1,4 +1,4 @@
-"""Server-sent events as they come in: bytes to the data of each event."""
+"""Parses server-sent events."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 
 class EventStream:
-    """Reads one stream (the event stream interpretation of the HTML standard). Nothing but data is kept: the APIs read
-    here repeat in it whatever `event:` says.
+    """Parses one stream into the data of its events, as the HTML standard says. Other fields are dropped: the APIs that
+    are read here repeat in the data what `event:` says.
 
-    A stream that ends without its last blank line loses nothing. Text stays bytes, so that a character may be split
+    A stream that ends without its last blank line loses nothing. Data stays bytes, so that a character may be split
     between two pieces, and the work is linear in the stream's length.
     """
 
@@ -18,18 +18,18 @@ class EventStream:
         self._data: list[bytes] = []
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
-        """The events that this piece completes."""
+        """Yields the data of the events that this piece completes."""
         self._unfinished.append(piece)
         if b"\n" not in piece and b"\r" not in piece and not self._unfinished[0].endswith(b"\r"):
             return
         lines = b"".join(self._unfinished).splitlines(keepends=True)
-        # A carriage return at the end may be half of a line's end.
+        # A carriage return at the end may be half of a line ending.
         self._unfinished = [lines.pop()] if lines and not lines[-1].endswith(b"\n") else []
         for line in lines:
             yield from self._read(line.rstrip(b"\r\n"))
 
     def close(self) -> Iterator[bytes]:
-        """The event that the end of the stream completes."""
+        """Yields the data of the event that the end of the stream completes."""
         yield from self._read(b"".join(self._unfinished).rstrip(b"\r\n"))
         self._unfinished = []
         yield from self._read(b"")

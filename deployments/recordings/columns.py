@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 from pydantic_core import to_json
 
-from deployments.providers.openai.chat import Dialect, chat_body
+from deployments.providers.openai.dialects import Dialect
+from deployments.providers.openai.requests import chat_body
 from deployments.recordings.arrow import pa
 from deployments.recordings.fused_request import FusedRequest, JudgeCall
 from fusion.chat import Call, Completion, Request, Usage

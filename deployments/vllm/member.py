@@ -14,7 +14,9 @@ from ray.serve.llm.openai_api_models import ChatCompletionRequest
 from vllm.exceptions import VLLMError
 
 from deployments.egress.images import ImageUrls, has_links
-from deployments.providers.openai.chat import StreamReader, chat_body, completion_from
+from deployments.providers.openai.requests import chat_body
+from deployments.providers.openai.responses import read_completion
+from deployments.providers.openai.stream import OpenAIStreamReader
 from deployments.vllm.internals import RawRequestInfo, create_error_response
 from deployments.vllm.json_schema import lengths_as_patterns
 from deployments.vllm.scheduler_stats import EngineBacklog
@@ -122,13 +124,13 @@ def _with_patterns(call: Call) -> Call:
 
 async def _completion(replies: AsyncIterator[Any]) -> Completion:
     async for reply in replies:
-        return completion_from(_checked(reply.model_dump(mode="json", exclude_none=True)))
+        return read_completion(_checked(reply.model_dump(mode="json", exclude_none=True)))
     raise MalformedReply("the engine gave no reply")
 
 
 async def _streamed(replies: AsyncIterator[Any], emit: Emit) -> Completion:
     """The completion of a stream: lists of server-sent events, or an object when the request is refused at once."""
-    reader = StreamReader()
+    reader = OpenAIStreamReader()
     async for batch in replies:
         for event in cast("list[Any]", batch):
             data = event.removeprefix("data: ").strip() if isinstance(event, str) else event.model_dump_json()

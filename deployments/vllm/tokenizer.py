@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from ray.serve.llm import LLMServer
 
-from deployments.providers.openai.chat import chat_body
+from deployments.providers.openai.requests import chat_body
 from deployments.vllm.internals import TokenizeChatRequest, TokenizeCompletionRequest
 from fusion.chat import Call
 from fusion.errors import MemberUnavailable

@@ -13,7 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-from deployments.providers.member import RemoteBackend, RemoteMember, Timeouts
+from deployments.providers.backend import RemoteBackend, Timeouts
+from deployments.providers.member import RemoteMember
 from deployments.secrets import Secret
 from fusion.chat import Completion, Delta, Usage
 from fusion.errors import (

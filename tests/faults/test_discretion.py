@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from deployments.members.replica import MemberReplica, Outcome
-from deployments.providers.member import RemoteBackend, RemoteMember
+from deployments.providers.backend import RemoteBackend
+from deployments.providers.member import RemoteMember
 from deployments.secrets import Secret
 from fusion.chat import Message
 from fusion.errors import MemberError

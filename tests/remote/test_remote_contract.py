@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
+from deployments.providers.backend import RemoteBackend
 from deployments.providers.base import Api
-from deployments.providers.member import RemoteBackend, RemoteMember
+from deployments.providers.member import RemoteMember
 from fusion.chat import Message
 from tests.remote.upstream import OPENING, Action, Asked, Stall, reply, streamed, upstream
 from tests.support.member_contract import CHECKS, Subject

@@ -13,8 +13,10 @@ import pytest
 
 from deployments.egress.images import ImageUrls
 from deployments.egress.public_internet import PublicInternet
+from deployments.providers.backend import RemoteBackend, Timeouts
 from deployments.providers.base import Api
-from deployments.providers.member import LINGER_S, RemoteBackend, RemoteMember, Timeouts
+from deployments.providers.member import RemoteMember
+from deployments.providers.response_body import DRAIN_S
 from deployments.secrets import Secret
 from fusion.chat import Completion, Delta, ImagePart, Message, Sampling, Usage
 from fusion.errors import EmptyCompletion, MalformedReply, MemberRejected, MemberTimeout
@@ -112,7 +114,7 @@ async def test_a_finished_stream_that_is_held_open_is_let_go() -> None:
     async with upstream(*whole, Stall()) as server:
         began_at = asyncio.get_running_loop().time()
         assert (await told(server.url, stream=True)).text == "Grüße, 世界 🌍"
-        assert asyncio.get_running_loop().time() - began_at < LINGER_S + 1.0
+        assert asyncio.get_running_loop().time() - began_at < DRAIN_S + 1.0
 
 
 async def test_a_connection_that_breaks_after_the_end_harms_nothing() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from deployments.members.replica import MemberStatus
-from deployments.providers.member import RemoteBackend
+from deployments.providers.backend import RemoteBackend
 from deployments.providers.replica import RemoteMembers, RemoteModel, RemoteSettings
 from deployments.resilience.breaker import BreakerSettings
 from deployments.resilience.limits import LimitSettings

@@ -17,8 +17,9 @@ from deployments.api.chat_request import parse_chat
 from deployments.judge.instrumentation import Instrumentation
 from deployments.observability.tracing.provider import Tracing
 from deployments.observability.tracing.settings import TracingSettings
+from deployments.providers.backend import RemoteBackend
 from deployments.providers.chain import TracedRequests, replica_side
-from deployments.providers.member import RemoteBackend, RemoteMember
+from deployments.providers.member import RemoteMember
 from deployments.recordings.fused_request import Account
 from deployments.resilience.limits import Limiter, LimitSettings
 from deployments.resilience.retries import RetrySettings

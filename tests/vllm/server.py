@@ -16,8 +16,9 @@ from pathlib import Path
 
 import httpx
 
+from deployments.providers.backend import RemoteBackend, Timeouts
 from deployments.providers.base import Api
-from deployments.providers.member import RemoteBackend, RemoteMember, Timeouts
+from deployments.providers.member import RemoteMember
 from deployments.secrets import Secret
 
 MODEL = "smollm2"

@@ -1,2 +1,2 @@
-"""Anthropic's Messages API: `messages` writes requests and reads replies and streams, `conversation` turns messages
-into Anthropic's turns, `json_schema` closes schemas as the API wants them."""
+"""Anthropic's Messages API: `format` puts together `requests`, `conversation` and `json_schema` (write bodies),
+`responses` and `stream` (read completions) and `errors` (reads error bodies)."""

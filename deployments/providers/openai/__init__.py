@@ -1,2 +1,2 @@
-"""OpenAI's chat completions: `chat` writes requests and reads replies and streams, `dialects` says how servers that
-speak it differ."""
+"""OpenAI's chat completions: `format` puts together `requests` (writes bodies), `responses` and `stream` (read
+completions) and `errors` (reads error bodies); `dialects` has what differs between the servers that copy the API."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deployments.judge.chain import judge_side
 from deployments.observability.exporter import MEMBERS, METRICS, PERIOD_S, PREFIX, TRACES, Exporter, Family
-from deployments.providers.member import RemoteBackend
+from deployments.providers.backend import RemoteBackend
 from deployments.providers.replica import RemoteMembers, RemoteSettings
 from deployments.recordings.recorder import Recorder
 from deployments.recordings.settings import TraceSettings

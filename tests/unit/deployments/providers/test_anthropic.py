@@ -9,14 +9,12 @@ import pytest
 from hypothesis import given
 
 import fusion.errors
+from deployments.providers.anthropic.format import AnthropicFormat
 from deployments.providers.anthropic.json_schema import UnclosableObject, closed_schema
-from deployments.providers.anthropic.messages import (
-    DEFAULT_MAX_TOKENS,
-    AnthropicStreamReader,
-    AnthropicWire,
-    is_a_copy,
-)
+from deployments.providers.anthropic.requests import DEFAULT_MAX_TOKENS
+from deployments.providers.anthropic.stream import AnthropicStreamReader
 from deployments.providers.errors import error_from_response
+from deployments.providers.hosts import takes_bearer_token
 from fusion.chat import (
     Call,
     Completion,
@@ -54,11 +52,11 @@ from tests.unit.deployments.providers.wire_shapes import (
     stream_bytes,
 )
 
-WIRE = AnthropicWire()
+FORMAT = AnthropicFormat()
 
 
 def body_of(call: Call, *, stream: bool = False) -> dict[str, Any]:
-    return dict(WIRE.body(call, "claude", stream=stream))
+    return dict(FORMAT.body(call, "claude", stream=stream))
 
 
 def test_a_conversation_with_everything_in_it() -> None:
@@ -264,24 +262,24 @@ TEXT = Message("user", "hi")
 def test_what_it_cannot_do_is_named(call: Call, parameter: str) -> None:
     with pytest.raises(MemberRejected) as caught:
         body_of(call)
-    assert caught.value.message.startswith(f"{parameter} is not possible with Anthropic: ")
+    assert caught.value.message.startswith(f"{parameter} is not supported by Anthropic: ")
     assert caught.value.member == "ada"
 
 
 def test_headers_and_path() -> None:
-    assert WIRE.headers("k") == {"x-api-key": "k", "anthropic-version": "2023-06-01"}
-    assert WIRE.headers(None) == {"anthropic-version": "2023-06-01"}
-    assert WIRE.path("m", stream=True) == "messages"
+    assert FORMAT.headers("k") == {"x-api-key": "k", "anthropic-version": "2023-06-01"}
+    assert FORMAT.headers(None) == {"anthropic-version": "2023-06-01"}
+    assert FORMAT.path("m", stream=True) == "messages"
 
 
 @pytest.mark.parametrize("case", cases("anthropic", "replies"))
 def test_replies(case: dict[str, Any]) -> None:
-    assert WIRE.completion(case["body"]) == completion(case["completion"])
+    assert FORMAT.completion(case["body"]) == completion(case["completion"])
 
 
 @pytest.mark.parametrize("case", cases("anthropic", "errors"))
 def test_errors(case: dict[str, Any]) -> None:
-    error = error_in(WIRE, case)
+    error = error_in(FORMAT, case)
     assert type(error) is getattr(fusion.errors, case["error"])
     assert error.message == case["message"]
 
@@ -335,8 +333,8 @@ def test_a_stream_that_ends_before_its_stop_reason_is_no_answer() -> None:
 @given(JSON | mutated(*bodies("anthropic")))
 def test_no_reply_breaks_it(body: object) -> None:
     with contextlib.suppress(MemberError):
-        assert isinstance(WIRE.completion(body), Completion)
-    assert isinstance(error_from_response(400, {}, WIRE.complaint(body), "ada"), MemberError)
+        assert isinstance(FORMAT.completion(body), Completion)
+    assert isinstance(error_from_response(400, {}, FORMAT.error_details(body), "ada"), MemberError)
 
 
 @given(mutated(list(documents(stream_bytes("anthropic_tools")))))
@@ -351,7 +349,7 @@ def test_no_stream_breaks_it(chunks: list[object]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("base_url", "copy"),
+    ("base_url", "bearer"),
     [
         ("https://api.anthropic.com/v1", False),
         ("https://me.services.ai.azure.com/anthropic/v1", False),
@@ -360,9 +358,9 @@ def test_no_stream_breaks_it(chunks: list[object]) -> None:
         ("nonsense", True),
     ],
 )
-def test_copies_are_told_the_key_as_a_bearer_token_too(base_url: str, copy: bool) -> None:
-    assert is_a_copy(base_url) is copy
-    headers = AnthropicWire(copy=copy).headers("k")
+def test_servers_that_copy_the_api_are_sent_the_key_as_a_bearer_token_too(base_url: str, bearer: bool) -> None:
+    assert takes_bearer_token(base_url) is bearer
+    headers = AnthropicFormat(bearer=bearer).headers("k")
     assert headers["x-api-key"] == "k"
-    assert headers.get("authorization") == ("Bearer k" if copy else None)
-    assert "k" not in AnthropicWire(copy=copy).headers(None).values()
+    assert headers.get("authorization") == ("Bearer k" if bearer else None)
+    assert "k" not in AnthropicFormat(bearer=bearer).headers(None).values()

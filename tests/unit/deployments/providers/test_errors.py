@@ -20,9 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.egress.errors import FOREIGN_ERRORS
-from deployments.providers.base import Complaint
+from deployments.providers.base import ErrorDetails
 from deployments.providers.errors import (
-    error_from_complaint,
+    error_from_details,
     error_from_exception,
     error_from_response,
     machine_code,
@@ -110,9 +110,9 @@ def test_an_exception_says_whether_there_was_a_connection(error: Exception, conn
 
 
 def test_an_error_has_the_status_and_the_providers_code_as_fields() -> None:
-    refused = error_from_response(404, {}, Complaint("model_not_found"), "ada")
+    refused = error_from_response(404, {}, ErrorDetails("model_not_found"), "ada")
     assert (refused.http_status, refused.provider_code, refused.connected) == (404, "model_not_found", True)
-    in_mid_stream = error_from_complaint(Complaint("overloaded_error", 529))
+    in_mid_stream = error_from_details(ErrorDetails("overloaded_error", 529))
     assert (in_mid_stream.http_status, in_mid_stream.provider_code) == (200, "overloaded_error")
 
 
@@ -140,7 +140,7 @@ def test_translations_hold_nothing_of_what_was_said() -> None:
     ],
 )
 def test_what_a_status_means(status: int, kind: type[MemberError]) -> None:
-    error = error_from_response(status, {"retry-after": "7"}, Complaint(), "ada")
+    error = error_from_response(status, {"retry-after": "7"}, ErrorDetails(), "ada")
     assert type(error) is kind
     assert error.member == "ada"
     if isinstance(error, MemberOverloaded):
@@ -148,15 +148,15 @@ def test_what_a_status_means(status: int, kind: type[MemberError]) -> None:
 
 
 def test_a_header_goes_before_the_body() -> None:
-    complaint = Complaint(retry_after_s=3.0)
+    details = ErrorDetails(retry_after_s=3.0)
     for headers, expected in (({"retry-after": "7"}, 7.0), ({}, 3.0), ({"retry-after": "soon"}, 3.0)):
-        error = error_from_response(429, headers, complaint, "ada")
+        error = error_from_response(429, headers, details, "ada")
         assert isinstance(error, MemberOverloaded)
         assert error.retry_after_s == expected
 
 
 def test_an_error_of_unknown_kind_in_mid_stream_may_pass() -> None:
-    assert type(error_from_complaint(Complaint())) is MemberUnavailable
+    assert type(error_from_details(ErrorDetails())) is MemberUnavailable
 
 
 @pytest.mark.parametrize("code", ["rate_limit", "RESOURCE_EXHAUSTED", "a.b-c", "x" * 64])

@@ -10,7 +10,8 @@ from hypothesis import given
 
 import fusion.errors
 from deployments.providers.errors import error_from_response
-from deployments.providers.gemini.generate_content import GeminiStreamReader, GeminiWire
+from deployments.providers.gemini.format import GeminiFormat
+from deployments.providers.gemini.stream import GeminiStreamReader
 from fusion.chat import Call, Completion, Delta, ImagePart, JsonSchema, Message, TextPart, Tool, ToolCall, Usage
 from fusion.errors import MemberError, MemberOverloaded, MemberRejected
 from tests.unit.deployments.providers.test_openai import error_in
@@ -35,12 +36,12 @@ from tests.unit.deployments.providers.wire_shapes import (
     stream_bytes,
 )
 
-WIRE = GeminiWire()
+FORMAT = GeminiFormat()
 
 
 def body_of(call: Call) -> dict[str, Any]:
-    body = WIRE.body(call, "gemini", stream=False)
-    assert body == WIRE.body(call, "gemini", stream=True)
+    body = FORMAT.body(call, "gemini", stream=False)
+    assert body == FORMAT.body(call, "gemini", stream=True)
     return dict(body)
 
 
@@ -187,7 +188,7 @@ TEXT = Message("user", "hi")
 def test_what_it_cannot_do_is_named(call: Call, parameter: str) -> None:
     with pytest.raises(MemberRejected) as caught:
         body_of(call)
-    assert caught.value.message.startswith(f"{parameter} is not possible with Gemini: ")
+    assert caught.value.message.startswith(f"{parameter} is not supported by Gemini: ")
     assert caught.value.member == "ada"
 
 
@@ -204,20 +205,20 @@ def test_a_result_names_the_latest_call_of_its_id() -> None:
 
 
 def test_headers_and_path() -> None:
-    assert WIRE.headers("k") == {"x-goog-api-key": "k"}
-    assert WIRE.headers(None) == {}
-    assert WIRE.path("gemini-2.5-flash", stream=False) == "models/gemini-2.5-flash:generateContent"
-    assert WIRE.path("tunedModels/a?b", stream=True) == "tunedModels/a%3Fb:streamGenerateContent?alt=sse"
+    assert FORMAT.headers("k") == {"x-goog-api-key": "k"}
+    assert FORMAT.headers(None) == {}
+    assert FORMAT.path("gemini-2.5-flash", stream=False) == "models/gemini-2.5-flash:generateContent"
+    assert FORMAT.path("tunedModels/a?b", stream=True) == "tunedModels/a%3Fb:streamGenerateContent?alt=sse"
 
 
 @pytest.mark.parametrize("case", cases("gemini", "replies"))
 def test_replies(case: dict[str, Any]) -> None:
-    assert WIRE.completion(case["body"]) == completion(case["completion"])
+    assert FORMAT.completion(case["body"]) == completion(case["completion"])
 
 
 @pytest.mark.parametrize("case", cases("gemini", "errors"))
 def test_errors(case: dict[str, Any]) -> None:
-    error = error_in(WIRE, case)
+    error = error_in(FORMAT, case)
     assert type(error) is getattr(fusion.errors, case["error"])
     assert error.message == case["message"]
     if "retry_after_s" in case:
@@ -248,8 +249,8 @@ def test_an_error_in_mid_stream() -> None:
 @given(JSON | mutated(*bodies("gemini")))
 def test_no_reply_breaks_it(body: object) -> None:
     with contextlib.suppress(MemberError):
-        assert isinstance(WIRE.completion(body), Completion)
-    assert isinstance(error_from_response(400, {}, WIRE.complaint(body), "ada"), MemberError)
+        assert isinstance(FORMAT.completion(body), Completion)
+    assert isinstance(error_from_response(400, {}, FORMAT.error_details(body), "ada"), MemberError)
 
 
 @given(mutated(list(documents(stream_bytes("gemini_tools")))))

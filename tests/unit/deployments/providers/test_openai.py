@@ -10,8 +10,12 @@ from hypothesis import given
 
 import fusion.errors
 from deployments.providers.errors import error_from_response
-from deployments.providers.openai.chat import OpenAIWire, StreamReader, chat_body, completion_from
-from deployments.providers.openai.dialects import COMMON, dialect_of
+from deployments.providers.hosts import dialect_of
+from deployments.providers.openai.dialects import COMMON
+from deployments.providers.openai.format import OpenAIFormat
+from deployments.providers.openai.requests import chat_body
+from deployments.providers.openai.responses import read_completion
+from deployments.providers.openai.stream import OpenAIStreamReader
 from fusion.chat import Completion, Delta, ImagePart, JsonSchema, Message, TextPart, ToolCall, ToolCallDelta, Usage
 from fusion.errors import MalformedReply, MemberError, MemberOverloaded, MemberRejected, MemberUnavailable
 from tests.unit.deployments.providers.wire_cases import (
@@ -35,7 +39,7 @@ from tests.unit.deployments.providers.wire_shapes import (
     stream_bytes,
 )
 
-WIRE = OpenAIWire()
+FORMAT = OpenAIFormat()
 
 
 def test_a_conversation_with_everything_in_it() -> None:
@@ -93,7 +97,7 @@ def test_every_setting_has_its_name() -> None:
         "https://api.mistral.ai/v1": {"max_tokens": 7, "random_seed": 3},
         "https://notopenai.com/v1": {"max_tokens": 7, "seed": 3},
     }.items():
-        body = OpenAIWire(dialect_of(base_url)).body(call, "m", stream=False)
+        body = OpenAIFormat(dialect_of(base_url)).body(call, "m", stream=False)
         assert body == {"model": "m", "messages": [{"role": "user", "content": "2+2?"}], **common, **own}, base_url
 
 
@@ -103,16 +107,18 @@ def test_nothing_is_sent_that_was_not_asked_for() -> None:
 
 def test_a_stream_is_asked_for_its_usage_where_that_can_be_asked() -> None:
     assert chat_body(call_of(), "m", stream=True)["stream_options"] == {"include_usage": True}
-    assert "stream_options" not in OpenAIWire(dialect_of("https://api.mistral.ai/v1")).body(call_of(), "m", stream=True)
+    assert "stream_options" not in OpenAIFormat(dialect_of("https://api.mistral.ai/v1")).body(
+        call_of(), "m", stream=True
+    )
 
 
 @pytest.mark.parametrize("base_url", ["http://127.0.0.1:11434/v1", "https://ollama.com/v1"])
 def test_ollama_is_not_asked_for_what_it_would_leave_out_without_a_word(base_url: str) -> None:
-    wire = OpenAIWire(dialect_of(base_url))
+    wire = OpenAIFormat(dialect_of(base_url))
     for choice in ("required", "function:get_time"):
-        with pytest.raises(MemberRejected, match="tool_choice is not possible with Ollama"):
+        with pytest.raises(MemberRejected, match="tool_choice is not supported by Ollama"):
             wire.body(call_of(tools=(TIME,), tool_choice=choice), "m", stream=False)
-    with pytest.raises(MemberRejected, match="parallel_tool_calls is not possible with Ollama"):
+    with pytest.raises(MemberRejected, match="parallel_tool_calls is not supported by Ollama"):
         wire.body(call_of(tools=(TIME,), parallel_tool_calls=False), "m", stream=False)
     auto = wire.body(call_of(tools=(TIME,), tool_choice="auto", parallel_tool_calls=True), "m", stream=False)
     assert set(auto) == {"model", "messages", "tools"}
@@ -121,7 +127,7 @@ def test_ollama_is_not_asked_for_what_it_would_leave_out_without_a_word(base_url
 
 
 def test_openai_knows_developers() -> None:
-    body = OpenAIWire(dialect_of("https://api.openai.com/v1")).body(
+    body = OpenAIFormat(dialect_of("https://api.openai.com/v1")).body(
         call_of(Message("developer", "Be brief.", name="ann")), "m", stream=False
     )
     assert body["messages"] == [{"role": "developer", "content": "Be brief.", "name": "ann"}]
@@ -178,25 +184,25 @@ def test_images() -> None:
 
 @pytest.mark.parametrize("url", ["http://example.org/x.png", "file:///etc/passwd", "data:text/html;base64,AA", "x", ""])
 def test_no_other_images(url: str) -> None:
-    with pytest.raises(MemberRejected, match="image_url is not possible with OpenAI") as caught:
+    with pytest.raises(MemberRejected, match="image_url is not supported by OpenAI") as caught:
         chat_body(call_of(Message("user", (ImagePart(url),))), "m", stream=False)
     assert caught.value.member == "ada"
 
 
 def test_headers_and_path() -> None:
-    assert WIRE.headers("sk-1") == {"authorization": "Bearer sk-1"}
-    assert WIRE.headers(None) == {}
-    assert WIRE.path("m", stream=True) == WIRE.path("m", stream=False) == "chat/completions"
+    assert FORMAT.headers("sk-1") == {"authorization": "Bearer sk-1"}
+    assert FORMAT.headers(None) == {}
+    assert FORMAT.path("m", stream=True) == FORMAT.path("m", stream=False) == "chat/completions"
 
 
 @pytest.mark.parametrize("case", cases("openai", "replies"))
 def test_replies(case: dict[str, Any]) -> None:
-    assert completion_from(case["body"]) == completion(case["completion"])
+    assert read_completion(case["body"]) == completion(case["completion"])
 
 
 @pytest.mark.parametrize("case", cases("openai", "errors"))
 def test_errors(case: dict[str, Any]) -> None:
-    error = error_in(WIRE, case)
+    error = error_in(FORMAT, case)
     assert type(error) is getattr(fusion.errors, case["error"])
     assert error.message == case["message"]
 
@@ -204,10 +210,10 @@ def test_errors(case: dict[str, Any]) -> None:
 def error_in(wire: Any, case: dict[str, Any]) -> MemberError:
     """What a recorded error is to a format: by its status, or found in a body that claims to be a reply."""
     if case["status"] != 200:
-        return error_from_response(case["status"], {}, wire.complaint(case["body"]), "ada")
+        return error_from_response(case["status"], {}, wire.error_details(case["body"]), "ada")
     with pytest.raises(MemberError) as caught:
         wire.completion(case["body"])
-    reader = wire.reader()
+    reader = wire.stream_reader()
     with pytest.raises(MemberError) as streamed:  # noqa: PT012
         reader.feed(case["body"])
         reader.completion()
@@ -240,14 +246,14 @@ def error_in(wire: Any, case: dict[str, Any]) -> MemberError:
     ],
 )
 def test_streams(name: str, expected: Completion) -> None:
-    deltas, whole = read(StreamReader(), stream_bytes(name))
+    deltas, whole = read(OpenAIStreamReader(), stream_bytes(name))
     assert whole == expected
     pieces = added_up(deltas)
     assert (pieces.text, pieces.tool_calls, pieces.reasoning) == (whole.text, whole.tool_calls, whole.reasoning)
 
 
 def test_the_pieces_of_tool_calls() -> None:
-    deltas, _ = read(StreamReader(), stream_bytes("openai_tools"))
+    deltas, _ = read(OpenAIStreamReader(), stream_bytes("openai_tools"))
     assert deltas == [
         Delta(tool_calls=(ToolCallDelta(0, "call_1", "get_weather"),)),
         Delta(tool_calls=(ToolCallDelta(0, arguments='{"city":'),)),
@@ -258,11 +264,11 @@ def test_the_pieces_of_tool_calls() -> None:
 
 def test_tool_calls_without_ids_are_given_some() -> None:
     entry = {"function": {"name": "f", "arguments": "{}"}}
-    whole = completion_from({"choices": [{"message": {"tool_calls": [entry, entry]}, "finish_reason": "tool_calls"}]})
+    whole = read_completion({"choices": [{"message": {"tool_calls": [entry, entry]}, "finish_reason": "tool_calls"}]})
     first, second = whole.tool_calls
     assert first.id.startswith("call_")
     assert first.id != second.id
-    reader = StreamReader()
+    reader = OpenAIStreamReader()
     delta = reader.feed({"choices": [{"delta": {"tool_calls": [entry]}, "finish_reason": "tool_calls"}]})
     assert delta is not None
     assert delta.tool_calls[0].id == reader.completion().tool_calls[0].id != ""
@@ -272,7 +278,7 @@ def test_tool_calls_without_ids_are_given_some() -> None:
     ("name", "kind"), [("openai_error", MemberUnavailable), ("openrouter_error", MemberOverloaded)]
 )
 def test_errors_in_mid_stream(name: str, kind: type[MemberError]) -> None:
-    reader = StreamReader()
+    reader = OpenAIStreamReader()
     first, second = documents(stream_bytes(name))
     assert reader.feed(first) == Delta("It ")
     with pytest.raises(kind):
@@ -280,7 +286,7 @@ def test_errors_in_mid_stream(name: str, kind: type[MemberError]) -> None:
 
 
 def test_a_stream_that_ends_before_its_finish_is_no_answer() -> None:
-    reader = StreamReader()
+    reader = OpenAIStreamReader()
     for document in list(documents(stream_bytes("openai_plain")))[:3]:
         reader.feed(document)
     with pytest.raises(MalformedReply, match="before its finish"):
@@ -288,7 +294,7 @@ def test_a_stream_that_ends_before_its_finish_is_no_answer() -> None:
 
 
 def test_a_stream_needs_no_done_and_no_usage() -> None:
-    reader = StreamReader()
+    reader = OpenAIStreamReader()
     for document in list(documents(stream_bytes("openai_plain")))[:4]:
         reader.feed(document)
     assert reader.completion() == Completion("Grüße, 世界 🌍")
@@ -297,13 +303,13 @@ def test_a_stream_needs_no_done_and_no_usage() -> None:
 @given(JSON | mutated(*bodies("openai")))
 def test_no_reply_breaks_it(body: object) -> None:
     with contextlib.suppress(MemberError):
-        assert isinstance(completion_from(body), Completion)
-    assert isinstance(error_from_response(400, {}, WIRE.complaint(body), "ada"), MemberError)
+        assert isinstance(read_completion(body), Completion)
+    assert isinstance(error_from_response(400, {}, FORMAT.error_details(body), "ada"), MemberError)
 
 
 @given(mutated(list(documents(stream_bytes("openai_tools")))))
 def test_no_stream_breaks_it(chunks: list[object]) -> None:
-    reader = StreamReader()
+    reader = OpenAIStreamReader()
     deltas: list[Delta] = []
     with contextlib.suppress(MemberError):
         deltas += [delta for chunk in chunks if (delta := reader.feed(chunk))]

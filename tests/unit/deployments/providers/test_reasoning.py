@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from deployments.providers.anthropic.messages import AnthropicWire
+from deployments.providers.anthropic.format import AnthropicFormat
 from deployments.providers.base import WireFormat
-from deployments.providers.gemini.generate_content import GeminiWire
-from deployments.providers.openai.chat import OpenAIWire
-from deployments.providers.openai.dialects import dialect_of
+from deployments.providers.gemini.format import GeminiFormat
+from deployments.providers.hosts import dialect_of
+from deployments.providers.openai.format import OpenAIFormat
 from fusion.chat import Effort, Reasoning, Sampling
 from fusion.errors import MemberRejected
 from fusion.member import MemberProfile
@@ -27,20 +27,20 @@ def body_of(wire: WireFormat, reasoning: Reasoning, **more: Any) -> dict[str, An
 @pytest.mark.parametrize("effort", EFFORTS)
 @pytest.mark.parametrize("base_url", ["https://api.openai.com/v1", "https://vllm.example/v1"])
 def test_openai_and_its_copies_take_an_effort(base_url: str, effort: Effort) -> None:
-    wire = OpenAIWire(dialect_of(base_url))
+    wire = OpenAIFormat(dialect_of(base_url))
     assert body_of(wire, Reasoning(effort))["reasoning_effort"] == effort
     with pytest.raises(MemberRejected, match=r"reasoning\.max_tokens"):
         body_of(wire, Reasoning(max_tokens=2000))
 
 
 def test_openrouter_takes_both_in_its_own_form() -> None:
-    wire = OpenAIWire(dialect_of("https://openrouter.ai/api/v1"))
+    wire = OpenAIFormat(dialect_of("https://openrouter.ai/api/v1"))
     assert body_of(wire, Reasoning("low"))["reasoning"] == {"effort": "low"}
     assert body_of(wire, Reasoning(max_tokens=2000))["reasoning"] == {"max_tokens": 2000}
 
 
 def test_anthropic_takes_an_effort_or_a_budget() -> None:
-    wire = AnthropicWire()
+    wire = AnthropicFormat()
     body = body_of(wire, Reasoning("high"))
     assert (body["thinking"], body["output_config"]) == ({"type": "adaptive"}, {"effort": "high"})
     body = body_of(wire, Reasoning("none"))
@@ -51,18 +51,18 @@ def test_anthropic_takes_an_effort_or_a_budget() -> None:
 
 @pytest.mark.parametrize("reasoning", [Reasoning("minimal"), Reasoning(max_tokens=1023), Reasoning(max_tokens=4000)])
 def test_anthropic_refuses_what_it_does_not_know(reasoning: Reasoning) -> None:
-    with pytest.raises(MemberRejected, match=r"reasoning\.(effort|max_tokens) is not possible with Anthropic"):
-        body_of(AnthropicWire(), reasoning, max_tokens=4000)
+    with pytest.raises(MemberRejected, match=r"reasoning\.(effort|max_tokens) is not supported by Anthropic"):
+        body_of(AnthropicFormat(), reasoning, max_tokens=4000)
 
 
 def test_gemini_takes_a_level_or_a_budget() -> None:
     def config(reasoning: Reasoning) -> Any:
-        return body_of(GeminiWire(), reasoning)["generationConfig"]["thinkingConfig"]
+        return body_of(GeminiFormat(), reasoning)["generationConfig"]["thinkingConfig"]
 
     assert config(Reasoning("low")) == {"thinkingLevel": "low"}
     assert config(Reasoning("none")) == {"thinkingBudget": 0}
     assert config(Reasoning(max_tokens=2000)) == {"thinkingBudget": 2000}
-    with pytest.raises(MemberRejected, match=r"reasoning\.effort is not possible with Gemini"):
+    with pytest.raises(MemberRejected, match=r"reasoning\.effort is not supported by Gemini"):
         config(Reasoning("max"))
 
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field, replace
 import httpx
 import pytest
 
-from deployments.providers.member import MAX_ERROR_BODY_S, RemoteBackend, RemoteMember, Timeouts
+from deployments.providers.backend import RemoteBackend, Timeouts
+from deployments.providers.member import RemoteMember
+from deployments.providers.response_body import MAX_ERROR_BODY_S
 from fusion.chat import Completion, Delta
 from fusion.errors import MemberOverloaded, MemberTimeout
 from tests.faults.providers import PROVIDERS, Provider, sse

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from deployments.providers.base import StreamReader
-from deployments.providers.lenient_json import parsed
+from deployments.providers.lenient_json import parse_json
 from deployments.providers.sse import EventStream
 from fusion.chat import Completion, Delta, ToolCall, Usage
 
@@ -53,7 +53,7 @@ def documents(stream: bytes) -> Iterator[object]:
     events = EventStream()
     for data in [*events.feed(stream), *events.close()]:
         if data != b"[DONE]":
-            yield parsed(data)
+            yield parse_json(data)
 
 
 def read(reader: StreamReader, stream: bytes) -> tuple[list[Delta], Completion]:
