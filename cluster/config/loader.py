@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
-import types
-import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast, get_args, get_origin
+from typing import Any, cast
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from cluster.config.backends import RemoteBackendConfig
 from cluster.config.base import Location
 from cluster.config.cross_field import cross_field_errors
 from cluster.config.kubernetes import kubernetes_errors
 from cluster.config.schema import ClusterConfig
+from deployments.api.validation_errors import dotted, field_errors
 
 _SHIPPED = Path(__file__).parent / "shipped"
 
@@ -74,12 +72,8 @@ def load(file: Path) -> ClusterConfig:
     try:
         config = ClusterConfig.model_validate(document.value)
     except ValidationError as error:
-        # One problem per location: each branch of a union reports an error of its own.
-        found = {_path(each["loc"]): each for each in reversed(error.errors(include_url=False, include_context=False))}
-        raise ConfigError(
-            file,
-            [document.problem(path, _message(each["loc"], each["type"], each["msg"])) for path, each in found.items()],
-        ) from None
+        found = field_errors(error, ClusterConfig, "key")
+        raise ConfigError(file, [document.problem(each.path, each.message) for each in found]) from None
     _refuse(file, document, cross_field_errors(config))
     return config
 
@@ -140,7 +134,7 @@ class _Document:
             if below is None:
                 break
             mark, node = below
-        return Problem(mark.line + 1, mark.column + 1, _dotted(location), message)
+        return Problem(mark.line + 1, mark.column + 1, dotted(location), message)
 
 
 class _NoDuplicates(yaml.SafeLoader):
@@ -197,78 +191,3 @@ def _child(node: yaml.Node, part: str | int) -> tuple[yaml.Mark, yaml.Node] | No
     if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
         return node.value[part].start_mark, node.value[part]
     return None
-
-
-def _path(location: Location) -> Location:
-    """Returns the location without the names of union branches that pydantic adds."""
-    fields = _walk(location)
-    return tuple(part for part, is_key in zip(location, fields, strict=True) if is_key)
-
-
-def _walk(location: Location) -> list[bool]:
-    """Returns for each part of a location whether it is a key of the file."""
-    at: list[Any] = [ClusterConfig]
-    keys: list[bool] = []
-    for part in location:
-        below = [found for annotation in at for found in _below(annotation, part)]
-        keys.append(bool(below) or not _is_branch(part))
-        at = below or at
-    return keys
-
-
-def _below(annotation: Any, part: str | int) -> list[Any]:
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        return _below(get_args(annotation)[0], part)
-    if origin in (typing.Union, types.UnionType):
-        return [found for branch in get_args(annotation) for found in _below(branch, part)]
-    if origin is dict:
-        return [get_args(annotation)[1]]
-    if origin in (tuple, list) and isinstance(part, int):
-        return [get_args(annotation)[0]]
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel) and part in annotation.model_fields:
-        return [annotation.__annotations__.get(part) and typing.get_type_hints(annotation, include_extras=True)[part]]
-    return []
-
-
-def _is_branch(part: str | int) -> bool:
-    return isinstance(part, str) and (part in ("vllm", "remote", "str", "[key]") or "[" in part)
-
-
-def _known_keys(location: Location) -> list[str]:
-    at: list[Any] = [ClusterConfig]
-    tag: str | None = None
-    for part in location[:-1]:
-        below = [found for annotation in at for found in _below(annotation, part)]
-        tag = part if not below and isinstance(part, str) else tag
-        at = below or at
-    models = [model for annotation in at for model in _models(annotation)]
-    tagged = [
-        model for model in models if tag is None or tag in get_args(model.__annotations__.get("kind", Literal[""]))
-    ]
-    return [name for model in tagged or models for name in model.model_fields]
-
-
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for branch in get_args(annotation) for model in _models(branch)]
-
-
-def _message(location: Location, kind: str, message: str) -> str:
-    if kind == "extra_forbidden":
-        known = _known_keys(location)
-        close = difflib.get_close_matches(str(location[-1]), known, n=1)
-        return "unknown key; " + (f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}")
-    if kind == "missing":
-        return "this key is required"
-    if kind == "union_tag_not_found":
-        return "kind is required: vllm or remote"
-    return message.removeprefix("Value error, ")
-
-
-def _dotted(location: Location) -> str:
-    path = ""
-    for part in location:
-        path += f"[{part}]" if isinstance(part, int) else (f".{part}" if path else part)
-    return path

@@ -5,12 +5,11 @@ OpenAI's shape with two extensions: `fusion`, and OpenRouter's form that says th
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from deployments.api.chat_schema import (
     ChatBody,
@@ -28,6 +27,7 @@ from deployments.api.openrouter import (
     fusion_plugin,
     fusion_tool,
 )
+from deployments.api.validation_errors import field_errors, invalid_field
 from fusion.chat import (
     ImagePart,
     JsonSchema,
@@ -78,11 +78,8 @@ def parse_chat(body: bytes) -> ChatRequest:
         raise InvalidRequest("n must be 1: a panel's candidates are what several choices would be", param="n")
     if chat.logprobs or chat.top_logprobs:
         raise InvalidRequest("log probabilities are not available", param="logprobs")
-    try:
-        plugin = fusion_plugin(chat.plugins or ())
-        tool = fusion_tool(chat.tools or ())
-    except ValidationError as error:
-        raise _invalid(error) from None
+    plugin = fusion_plugin(chat.plugins or ())
+    tool = fusion_tool(chat.tools or ())
     if sum(given is not None for given in (chat.fusion, plugin, tool)) > 1:
         param = "tools" if tool else "plugins"
         raise InvalidRequest("give one of fusion, the fusion plugin and the tool openrouter:fusion", param=param)
@@ -188,48 +185,10 @@ def _schema(wanted: ResponseFormatBody | None) -> JsonSchema | None:
 
 
 def _invalid(error: ValidationError) -> InvalidRequest:
-    # Of the branches of a union, the one that got furthest is the one that was meant.
-    first = max(error.errors(include_url=False, include_input=False), key=lambda found: _param(found["loc"]).count("["))
-    if first["type"] == "json_invalid":
-        return InvalidRequest(f"the body is not JSON: {first['ctx']['error']}" if "ctx" in first else "not JSON")
-    param = _param(first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    if first["loc"] and (name := str(first["loc"][0])) in UNSUPPORTED:
-        message = f"not supported: {UNSUPPORTED[name]}"
-    elif first["type"] == "extra_forbidden":
-        message = f"unknown field{_suggestion(str(first['loc'][-1]), _known(first['loc']))}"
-    elif first["type"] == "missing":
-        message = "this field is required"
-    return InvalidRequest(f"{param}: {message}" if param else f"the body: {message}", param=param or None)
-
-
-# pydantic puts the branch of a union it tried into the location; those are no part of the path.
-_BRANCHES = frozenset({"str", "text", "image_url", "ToolChoiceBody", "function", "server"})
-
-
-def _param(location: Sequence[int | str]) -> str:
-    path = ""
-    for position, part in enumerate(location):
-        if isinstance(part, int):
-            path += f"[{part}]"
-        elif not _is_branch(location, position):
-            path += f".{part}" if path else part
-    return path
-
-
-def _is_branch(location: Sequence[int | str], position: int) -> bool:
-    part = str(location[position])
-    if "[" in part or part in ("str", "ToolChoiceBody"):
-        return True
-    after_index = position > 0 and isinstance(location[position - 1], int)
-    return after_index and part in _BRANCHES
-
-
-def _known(location: Sequence[int | str]) -> Iterable[str]:
-    model: type[BaseModel] = FusionOptions if location[0] == "fusion" else ChatBody
-    return model.model_fields if len(location) <= 2 else ()
-
-
-def _suggestion(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+    detail = error.errors(include_url=False, include_input=False)[0]
+    if detail["type"] == "json_invalid":
+        return InvalidRequest(f"the body is not JSON: {detail['ctx']['error']}" if "ctx" in detail else "not JSON")
+    first = field_errors(error, ChatBody)[0]
+    if first.path and (why := UNSUPPORTED.get(str(first.path[0]))):
+        first = replace(first, message=f"not supported: {why}")
+    return invalid_field(first)

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
+from deployments.api.validation_errors import dotted, field_errors, invalid_field
 from fusion.chat import Effort, Reasoning, Sampling
 from fusion.errors import InvalidRequest
 
@@ -170,8 +171,7 @@ def fusion_plugin(plugins: Sequence[PluginEntry]) -> tuple[FusionSettings, str] 
     """The settings of the fusion plugin and where in the body they stand, None without one.
 
     Raises:
-        InvalidRequest: another plugin is asked for, or this one twice, or for something that is not possible here.
-        ValidationError: a setting is not of its type; its location begins with `plugins`.
+        InvalidRequest: another plugin is asked for, or this one twice, or a setting is not valid here.
     """
     for index, plugin in enumerate(plugins):
         if plugin.id != "fusion":
@@ -187,8 +187,7 @@ def fusion_tool(tools: Sequence[object]) -> tuple[FusionSettings, str] | None:
     """The settings of the tool `openrouter:fusion` and where in the body they stand, None without it.
 
     Raises:
-        InvalidRequest: another server tool is asked for, or this one twice, or something that is not possible here.
-        ValidationError: a setting is not of its type; its location begins with `tools`.
+        InvalidRequest: another server tool is asked for, or this one twice, or a setting is not valid here.
     """
     found: tuple[FusionSettings, str] | None = None
     for index, tool in enumerate(tools):
@@ -204,13 +203,11 @@ def fusion_tool(tools: Sequence[object]) -> tuple[FusionSettings, str] | None:
 
 
 def _settings(given: Mapping[str, Any], where: tuple[str | int, ...]) -> tuple[FusionSettings, str]:
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where)[1:]
+    path = dotted(where)
     for name, why in _NOT_SETTINGS.items():
         if given.get(name):
             raise InvalidRequest(f"{path}.{name}: {why}", param=f"{path}.{name}")
     try:
         return FusionSettings.model_validate(given), path
     except ValidationError as error:
-        details = error.errors(include_url=False, include_input=False)
-        first: Any = {**details[0], "loc": (*where, *details[0]["loc"])}
-        raise ValidationError.from_exception_data(error.title, [first]) from None
+        raise invalid_field(field_errors(error, FusionSettings)[0], where) from None
