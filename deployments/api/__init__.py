@@ -1,5 +1,6 @@
-"""The HTTP API: OpenAI's chat completions as an ASGI application, without Ray. `app.http_api` makes it.
+"""The HTTP API: OpenAI's chat completions as an ASGI application, without Ray. `app.http_api` returns it.
 
-`chat_schema` and `chat_request` read a body, `chat_response` and `errors` write one, `auth` checks keys, `models` knows
-what can be asked, and `openrouter` reads OpenRouter's form of a fused request.
+`chat_endpoint` answers requests over `asgi`; `chat_schema`, `chat_request` and `openrouter` read a body,
+`validation_errors` says what is wrong with one; `chat_response` and `errors` write one; `auth` checks keys; `models`
+has what can be asked.
 """

@@ -1,6 +1,6 @@
-"""The body of `POST /v1/chat/completions`, checked and turned into values.
+"""Reads the body of `POST /v1/chat/completions` into values.
 
-OpenAI's shape with two extensions: `fusion`, and OpenRouter's form that says the same (`deployments.api.openrouter`).
+It has OpenAI's shape with two extensions: `fusion`, and OpenRouter's form of it (`deployments.api.openrouter`).
 """
 
 from __future__ import annotations
@@ -44,31 +44,35 @@ from fusion.errors import InvalidRequest
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A checked request: the model id, what to ask, and how to answer.
-
-    `fuses` is None where the model id says whether a panel is asked; OpenRouter's form can say otherwise. It stands at
-    `form` in the body then, and `preset` is the one that it names. `panel_sampling` and `judge_sampling` are as in
-    `Task`. `reasoning_field` is the name by which an answer shows its reasoning, None when it must not.
-    """
+    """A valid request: whom to ask what, and how to answer."""
 
     model: str
+    """A preset's id or a member's name."""
     request: Request
     options: FusionOptions
+    """What the request changes of its preset."""
     stream: bool
     include_usage: bool
+    """Whether a stream ends with the usage."""
     fuses: bool | None = None
-    form: str | None = None
+    """Whether OpenRouter's form asks for a panel, or for none; None without that form: then `model` decides."""
+    settings_path: str | None = None
+    """Where the settings of OpenRouter's form are in the body, such as `plugins[0]`."""
     preset: str | None = None
+    """The preset that OpenRouter's form names."""
     panel_sampling: Sampling = field(default_factory=Sampling)
+    """Goes before the request's own sampling where the panel is asked, as in `Task`."""
     judge_sampling: Sampling = field(default_factory=Sampling)
+    """Goes before a judge's own sampling, as in `Task`."""
     reasoning_field: Literal["reasoning_content", "reasoning"] | None = "reasoning_content"
+    """The field of the answer that shows its reasoning, None when it must not be shown."""
 
 
 def parse_chat(body: bytes) -> ChatRequest:
-    """Check a request's body.
+    """Reads a request's body.
 
     Raises:
-        InvalidRequest: it is not JSON, or breaks the shape; `param` is the path of the first offending field.
+        InvalidRequest: it is not JSON, or not valid; `param` is the path of the first offending field.
     """
     try:
         chat = ChatBody.model_validate_json(body)
@@ -84,7 +88,7 @@ def parse_chat(body: bytes) -> ChatRequest:
         param = "tools" if tool else "plugins"
         raise InvalidRequest("give one of fusion, the fusion plugin and the tool openrouter:fusion", param=param)
     functions = [tool for tool in chat.tools or () if isinstance(tool, ToolBody)]
-    # With no other tool, a choice of tools is about fusion, which is not left to choice here.
+    # Without functions, tool_choice is about the fusion tool, which is always applied.
     if chat.tool_choice is not None and not functions and not (tool or chat.model.startswith("openrouter/")):
         raise InvalidRequest("tool_choice needs tools", param="tool_choice")
     stream_options = chat.stream_options or StreamOptionsBody()
@@ -100,13 +104,13 @@ def parse_chat(body: bytes) -> ChatRequest:
     return parsed if settings is None else _with_settings(parsed, *settings)
 
 
-def _with_settings(chat: ChatRequest, settings: FusionSettings, form: str) -> ChatRequest:
-    """The request as OpenRouter's settings have it."""
+def _with_settings(chat: ChatRequest, settings: FusionSettings, path: str) -> ChatRequest:
+    """The request with the settings of OpenRouter's form, which are at `path` in the body."""
     return replace(
         chat,
         options=FusionOptions(panel=settings.analysis_models, judge=settings.model),
         fuses=settings.enabled,
-        form=form,
+        settings_path=path,
         preset=settings.preset,
         panel_sampling=settings.panel_sampling(),
         judge_sampling=settings.judge_sampling(),

@@ -1,4 +1,4 @@
-"""Answers, streams and errors in OpenAI's shapes, with the `fusion` extension."""
+"""Writes answers and streams in OpenAI's shapes, with the `fusion` extension."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ DONE = b"data: [DONE]\n\n"
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What every part of one response has in common. `created` is in seconds since the epoch; `reasoning_field` is the
-    name by which reasoning is shown, None when it is not."""
+    """What the parts of one response have in common. `created` is in seconds since the epoch; `reasoning_field` is the
+    field that shows reasoning, None when it is not shown."""
 
     id: str
     model: str
@@ -29,7 +29,7 @@ class Envelope:
     def completion(
         self, completion: Completion, usage: Usage | None, fusion: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        """The body of an answer in one piece."""
+        """Returns the body of an answer that is not streamed."""
         message: dict[str, Any] = {"role": "assistant", "content": completion.text or None, "refusal": None}
         if completion.reasoning and self.reasoning_field:
             message[self.reasoning_field] = completion.reasoning
@@ -41,33 +41,33 @@ class Envelope:
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": completion.finish_reason}
         body = self._body("chat.completion", [choice])
         body["usage"] = usage_body(usage)
-        fusion = fusion or _stood_in(completion)
+        fusion = fusion or _answered_by(completion)
         return body if fusion is None else {**body, "fusion": fusion}
 
     def opening(self) -> bytes:
-        """The stream's first chunk."""
+        """Returns the stream's first chunk."""
         return self._chunk([_choice({"role": "assistant", "content": ""})])
 
     def delta(self, delta: Delta) -> bytes:
-        """A chunk with a piece of the answer."""
-        grown: dict[str, Any] = {}
+        """Returns a chunk with a piece of the answer."""
+        fields: dict[str, Any] = {}
         if delta.reasoning and self.reasoning_field:
-            grown[self.reasoning_field] = delta.reasoning
+            fields[self.reasoning_field] = delta.reasoning
         if delta.text:
-            grown["content"] = delta.text
+            fields["content"] = delta.text
         if delta.tool_calls:
-            grown["tool_calls"] = [_tool_call_delta(call) for call in delta.tool_calls]
-        return self._chunk([_choice(grown)])
+            fields["tool_calls"] = [_tool_call_delta(call) for call in delta.tool_calls]
+        return self._chunk([_choice(fields)])
 
     def event(self, event: Mapping[str, Any]) -> bytes:
-        """A chunk that tells of progress and that OpenAI's clients skip over."""
+        """Returns a chunk that reports progress. OpenAI's clients skip it: it has no choices."""
         return self._chunk([], fusion={"event": event})
 
     def closing(
         self, completion: Completion, usage: Usage | None, fusion: Mapping[str, Any] | None, *, include_usage: bool
     ) -> bytes:
-        """The stream's last chunks: the finish reason, then what is known only at the end, then `[DONE]`."""
-        fusion = fusion or _stood_in(completion)
+        """Returns the last chunks: the finish reason, then what is known only at the end, then `[DONE]`."""
+        fusion = fusion or _answered_by(completion)
         last: dict[str, Any] = {} if fusion is None else {"fusion": fusion}
         if include_usage:
             last["usage"] = usage_body(usage)
@@ -82,12 +82,12 @@ class Envelope:
 
 
 def sse(body: Mapping[str, Any]) -> bytes:
-    """One server-sent event."""
+    """Writes one server-sent event."""
     return b"data: " + to_json(body) + b"\n\n"
 
 
 def usage_body(usage: Usage | None) -> dict[str, Any] | None:
-    """OpenAI's `usage`, None when no backend reported any; details that none told are left out."""
+    """Returns OpenAI's `usage`, None when no backend reported any; details that none reported are left out."""
     if usage is None:
         return None
     body: dict[str, Any] = {
@@ -103,8 +103,8 @@ def usage_body(usage: Usage | None) -> dict[str, Any] | None:
 
 
 def fusion_body(fused: Fused, preset: str, include: Collection[str]) -> dict[str, Any]:
-    """The response's `fusion` object. Candidates come with their content when `include` has `candidates`, and who
-    supports which part of the answer when it has `provenance`."""
+    """Returns the response's `fusion` object. `include` adds the candidates' content (`candidates`) and which members
+    support which part of the answer (`provenance`)."""
     timings = fused.timings
     body: dict[str, Any] = {
         "mode": fused.mode,
@@ -142,7 +142,7 @@ def fusion_body(fused: Fused, preset: str, include: Collection[str]) -> dict[str
 
 
 def candidate_body(candidate: Candidate, with_content: bool) -> dict[str, Any]:
-    """One member's outcome."""
+    """Returns one member's outcome."""
     completion, failure = candidate.completion, candidate.failure
     body: dict[str, Any] = {
         "member": candidate.member,
@@ -166,7 +166,7 @@ def candidate_body(candidate: Candidate, with_content: bool) -> dict[str, Any]:
 
 
 def event_body(event: Progress, include: Collection[str]) -> dict[str, Any]:
-    """A progress event, for the `fusion` object of an event chunk."""
+    """Returns a progress event, for the `fusion` object of a chunk."""
     match event:
         case PanelConvened(members, number):
             return {"type": "panel_convened", "round": number, "members": members}
@@ -182,8 +182,8 @@ def _choice(delta: dict[str, Any], finish_reason: str | None = None) -> dict[str
     return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
 
 
-def _stood_in(completion: Completion) -> dict[str, Any] | None:
-    """What a plain call is told when another member answered it."""
+def _answered_by(completion: Completion) -> dict[str, Any] | None:
+    """The `fusion` object of a plain call that a fallback answered, None when the member itself did."""
     return None if completion.answered_by is None else {"answered_by": completion.answered_by}
 
 

@@ -1,4 +1,4 @@
-"""The body of a chat completion request, as pydantic checks it: OpenAI's shape with two extensions."""
+"""The pydantic models of a chat completion request's body: OpenAI's shape with two extensions."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ class MessageBody(Body):
     tool_calls: list[ToolCallBody] | None = None
     tool_call_id: str | None = None
     refusal: str | None = None
-    # Clients send an answer back as it came: with what the model showed of its thinking, which is for no other model,
-    # and with fields of OpenAI's that are empty here.
+    # Clients send answers back as they got them: with the reasoning, which is not sent to any model, and with fields
+    # of OpenAI's that are always empty here.
     reasoning: str | None = None
     reasoning_content: str | None = None
     reasoning_details: list[dict[str, JsonValue]] | None = None
@@ -146,7 +146,7 @@ Weight = Annotated[float, Field(gt=0, le=1000, strict=False)]
 
 
 class FusionOptions(Body):
-    """What a request may change of its preset."""
+    """What a request may change of its preset (docs/http-api.md)."""
 
     mode: Mode | None = None
     panel: Annotated[list[str], Field(min_length=1, max_length=16)] | None = None
@@ -193,7 +193,7 @@ class ChatBody(Unsupported):
     reasoning_effort: Effort | None = None
     include_reasoning: bool | None = None
     usage: UsageOptions | None = None
-    # These say nothing about the answer, and clients send them unasked.
+    # Accepted and ignored: clients send them by default, and they do not change the answer.
     user: str | None = None
     metadata: dict[str, JsonValue] | None = None
     store: bool | None = None

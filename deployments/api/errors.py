@@ -1,4 +1,4 @@
-"""Errors as OpenAI's clients expect them: a status, a body and headers."""
+"""Writes errors as OpenAI's clients expect them: a status, a body and headers."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ from fusion.errors import (
 )
 
 RETRY_AFTER_S = 1
+"""The least that a client is asked to wait before it asks again."""
 
 
 def error_body(error: FusionError) -> dict[str, Any]:
-    """OpenAI's error body. A missing quorum comes with every member's outcome."""
+    """Returns OpenAI's error body. A missing quorum comes with every member's outcome."""
     status = status_of(error)
     kinds = {401: "authentication_error", 429: "rate_limit_error"}
     kind = kinds.get(status, "invalid_request_error" if status < 500 else "server_error")
@@ -42,7 +43,7 @@ def error_body(error: FusionError) -> dict[str, Any]:
 
 
 def status_of(error: FusionError) -> int:
-    """The HTTP status that an error stands for."""
+    """Returns the HTTP status of an error."""
     match error:
         case Unauthenticated():
             return 401
@@ -86,7 +87,7 @@ class BodyTooLarge(InvalidRequest):
 
 
 def error_headers(error: FusionError) -> dict[str, str]:
-    """The headers that go with an error's status."""
+    """Returns the headers that an error's status needs."""
     status = status_of(error)
     if status == 401:
         return {"www-authenticate": "Bearer"}

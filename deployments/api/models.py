@@ -1,4 +1,4 @@
-"""The models that clients may ask for: presets, and members by name."""
+"""The models that a request may name: presets, and members."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from fusion.member import MemberProfile
 from fusion.presets import SETTINGS_OF_MODES, Criterion, Preset, inapplicable_settings
 
 OPENROUTER_FUSION = "openrouter/fusion"
-"""OpenRouter's own id for fusion; it stands for the default preset."""
+"""OpenRouter's id for fusion; it means the default preset."""
 
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Every preset and every member, and the preset that stands for fusion as such."""
+    """Every preset and every member, and the preset of requests that name none."""
 
     presets: Mapping[str, Preset]
     profiles: Mapping[str, MemberProfile]
     default_preset: str
 
     def member_of(self, chat: ChatRequest) -> str | None:
-        """The member that alone answers a request, None when a panel does.
+        """Returns the member that alone answers a request, None when a panel does.
 
-        That is the one which it names as its model, unless OpenRouter's plugin or tool asks for fusion all the same;
-        where the plugin is switched off it is the judge model, which is who writes the answer otherwise.
+        That is the member which is the request's model, unless OpenRouter's form asks for fusion all the same. Where
+        the form disables fusion, it is the judge model, which would have written the answer.
 
         Raises:
             UnknownModel: it names neither a member nor a preset.
@@ -47,7 +47,7 @@ class Catalogue:
         return self.preset_of(chat).judges[0] if chat.fuses is False else None
 
     def preset_of(self, chat: ChatRequest) -> Preset:
-        """The request's preset with its own changes applied.
+        """Returns the request's preset, with the request's changes applied.
 
         Raises:
             InvalidRequest: a change names an unknown member or does not fit the preset.
@@ -67,7 +67,7 @@ class Catalogue:
             if getattr(options, field) is not None and mode not in modes:
                 raise InvalidRequest(f"{field} belongs to the mode {' or '.join(modes)}", param=f"fusion.{field}")
         if mode == "auto" and not preset.agreement.short and preset.agreement.long is None:
-            raise InvalidRequest("the mode auto compares answers, which the preset switched off", param="fusion.mode")
+            raise InvalidRequest("the mode auto compares answers, which the preset disables", param="fusion.mode")
         changed = {
             name: value
             for name in ("quorum", "deadline_s", "max_cost_usd")
@@ -106,7 +106,7 @@ class Catalogue:
         raise InvalidRequest(f"there is no preset {name!r}; known are {known}", param=_param(chat, "preset"))
 
     def models(self, created: int) -> dict[str, Any]:
-        """The body of `GET /v1/models`."""
+        """Returns the body of `GET /v1/models`."""
         presets = [
             {"kind": "preset", "mode": preset.mode, "panel": preset.panel, "judges": preset.judges}
             for preset in self.presets.values()
@@ -142,9 +142,11 @@ class Catalogue:
         return tuple(members)
 
 
-_IN_OPENROUTERS_WORDS = {"panel": "analysis_models", "judge": "model"}
+_OPENROUTER_NAMES = {"panel": "analysis_models", "judge": "model"}
 
 
 def _param(chat: ChatRequest, option: str) -> str:
-    """Where in the body an option stands."""
-    return f"fusion.{option}" if chat.form is None else f"{chat.form}.{_IN_OPENROUTERS_WORDS.get(option, option)}"
+    """Returns the path of an option in the request's body."""
+    if chat.settings_path is None:
+        return f"fusion.{option}"
+    return f"{chat.settings_path}.{_OPENROUTER_NAMES.get(option, option)}"

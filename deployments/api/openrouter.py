@@ -1,7 +1,7 @@
-"""OpenRouter's form of asking for fusion, checked: the plugin `fusion`, the tool `openrouter:fusion`, and other fields.
+"""Reads OpenRouter's form of a fused request: the plugin `fusion`, the tool `openrouter:fusion`, and other fields.
 
-A client of theirs needs another base URL and nothing else. What is not possible here is refused with the field's name
-and never passed over: their panels search the web, ours do not; their models and providers are theirs.
+A client of OpenRouter needs another base URL and nothing else. What is not supported here is refused by the field's
+name, never ignored: OpenRouter's panels search the web, and choose among its own models and providers.
 
 Sources: https://openrouter.ai/docs/guides/features/plugins/fusion, .../server-tools/fusion,
 https://openrouter.ai/docs/guides/routing/routers/fusion-router, https://openrouter.ai/docs/api-reference/overview
@@ -20,17 +20,15 @@ from fusion.errors import InvalidRequest
 
 FUSION_TOOL = "openrouter:fusion"
 
-
 MAX_PANEL = 16
 
-
 DEFAULT_MAX_COMPLETION_TOKENS = 16_000
-"""What a judging call may use when it is to think and nobody said how much, which is OpenRouter's own default."""
+"""The limit of a judging call that reasons and has none set. It is OpenRouter's own default."""
 
 
 UNSUPPORTED: Mapping[str, str] = {
-    "models": "a preset's panel and its judges say who is asked, and members' `fallbacks` who stands in",
-    "route": "members' `fallbacks` say who stands in",
+    "models": "a preset's panel and its judges say who is asked, and members' `fallbacks` who replaces a failed one",
+    "route": "members' `fallbacks` say who replaces a failed one",
     "provider": "a member's backend is where it is asked",
     "transforms": "nothing is cut from a conversation",
     "web_search_options": "members do not search the web",
@@ -49,17 +47,17 @@ UNSUPPORTED: Mapping[str, str] = {
     "functions": "give tools",
     "function_call": "give tool_choice",
 }
-"""Fields that OpenRouter and OpenAI know and that have no meaning here, with what to do instead."""
+"""Fields of OpenRouter and OpenAI that are not supported, with what to use instead."""
 
 
 class Body(BaseModel):
-    """A part of a request's body: unknown fields are refused, and types are not bent."""
+    """A part of a request's body: unknown fields are refused, and values are not converted to another type."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Unsupported(Body):
-    """The fields of `UNSUPPORTED`, which may be there as long as they say nothing."""
+    """The fields of `UNSUPPORTED`, which may be there as long as they are empty."""
 
     models: Annotated[list[JsonValue], Field(max_length=0)] | None = None
     route: None = None
@@ -83,7 +81,7 @@ class Unsupported(Body):
 
 
 class ReasoningOptions(Body):
-    """How much to think. `exclude` keeps what a model shows of it out of the answer."""
+    """How much a model reasons. `exclude` keeps the reasoning out of the answer."""
 
     effort: Effort | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
@@ -100,20 +98,20 @@ class ReasoningOptions(Body):
         return self
 
     def wanted(self) -> Reasoning | None:
-        """What members are told; switched on without more it is the effort `medium`."""
+        """Returns the setting for members; `enabled` alone is the effort `medium`."""
         if self.effort is not None or self.max_tokens is not None:
             return Reasoning(self.effort, self.max_tokens)
         return None if self.enabled is None else Reasoning("medium" if self.enabled else "none")
 
 
 class UsageOptions(Body):
-    """OpenRouter's older way to ask for usage in a stream."""
+    """OpenRouter's older way to ask for a stream's usage."""
 
     include: bool = False
 
 
 class PluginEntry(Body):
-    """Any of OpenRouter's plugins; only `fusion` is known further."""
+    """One of OpenRouter's plugins; `fusion_plugin` reads the settings of `fusion` and refuses the others."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -121,7 +119,7 @@ class PluginEntry(Body):
 
 
 class ServerTool(Body):
-    """A tool that is not a function; only `openrouter:fusion` is known further."""
+    """A tool that is not a function; `fusion_tool` reads `openrouter:fusion` and refuses the others."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -130,7 +128,7 @@ class ServerTool(Body):
 
 
 class FusionSettings(Body):
-    """What the fusion plugin and the fusion tool say alike."""
+    """The settings of the fusion plugin and of the fusion tool."""
 
     enabled: bool = True
     preset: str | None = None
@@ -142,11 +140,11 @@ class FusionSettings(Body):
     tools: Annotated[list[JsonValue], Field(max_length=0)] | None = None
 
     def panel_sampling(self) -> Sampling:
-        """What goes before the request's own settings where the panel is asked."""
+        """Returns what goes before the request's own sampling where the panel is asked."""
         return Sampling(temperature=self.temperature, max_tokens=self.max_completion_tokens, reasoning=self._wanted())
 
     def judge_sampling(self) -> Sampling:
-        """The same for a judge model, which keeps its own temperature."""
+        """Returns the same for a judge model, which keeps its own temperature."""
         wanted = self._wanted()
         thinks = wanted is not None and wanted.effort != "none"
         max_tokens = self.max_completion_tokens or (DEFAULT_MAX_COMPLETION_TOKENS if thinks else None)
@@ -156,7 +154,7 @@ class FusionSettings(Body):
         return None if self.reasoning is None else self.reasoning.wanted()
 
 
-_NO_WEB = "not supported: members do not search the web, so there are no calls of tools to allow or to limit"
+_NO_WEB = "not supported: members do not search the web, so there are no tool calls to allow or limit"
 
 
 _NOT_SETTINGS: Mapping[str, str] = {
@@ -168,7 +166,7 @@ _NOT_SETTINGS: Mapping[str, str] = {
 
 
 def fusion_plugin(plugins: Sequence[PluginEntry]) -> tuple[FusionSettings, str] | None:
-    """The settings of the fusion plugin and where in the body they stand, None without one.
+    """Returns the settings of the fusion plugin and their path in the body, None without the plugin.
 
     Raises:
         InvalidRequest: another plugin is asked for, or this one twice, or a setting is not valid here.
@@ -184,7 +182,7 @@ def fusion_plugin(plugins: Sequence[PluginEntry]) -> tuple[FusionSettings, str] 
 
 
 def fusion_tool(tools: Sequence[object]) -> tuple[FusionSettings, str] | None:
-    """The settings of the tool `openrouter:fusion` and where in the body they stand, None without it.
+    """Returns the settings of the tool `openrouter:fusion` and their path in the body, None without the tool.
 
     Raises:
         InvalidRequest: another server tool is asked for, or this one twice, or a setting is not valid here.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry import context as otel_context
 
-from deployments.api.app import REQUEST_HEADERS
+from deployments.api.chat_endpoint import REQUEST_HEADERS
 from deployments.api.chat_request import ChatRequest
 from deployments.observability.exporter import TRACES, Exporter
 from deployments.observability.identity import replica_name, request_id

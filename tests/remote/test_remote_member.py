@@ -130,7 +130,7 @@ async def test_settings_that_a_model_does_not_take_are_left_out_where_the_operat
 
 async def test_what_a_provider_cannot_do_is_never_sent() -> None:
     async with upstream(reply(OK)) as server, member_at(server.url, "anthropic") as member:
-        with pytest.raises(MemberRejected, match="seed is not possible with Anthropic"):
+        with pytest.raises(MemberRejected, match="seed is not supported by Anthropic"):
             await member.ask(call_of(sampling=Sampling(seed=1)))
     assert server.asked == []
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from deployments.api.app import REQUEST_HEADERS
+from deployments.api.chat_endpoint import REQUEST_HEADERS
 from deployments.api.chat_request import parse_chat
 from deployments.judge.instrumentation import Instrumentation
 from deployments.observability.tracing.provider import Tracing
