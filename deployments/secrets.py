@@ -1,6 +1,6 @@
-"""Keys, named by where they are found.
+"""API keys, referred to by the environment variable or file that holds them.
 
-Only the name travels between processes; the value is read where it is used and never shown.
+Only the reference travels between processes; the value is read where it is used and never shown.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from fusion.errors import FusionError
 
 
 class MissingSecret(FusionError):
-    """A key is not where the configuration says."""
+    """A key is not where the configuration says, or cannot be used."""
 
     code = "missing_secret"
 
@@ -26,7 +26,7 @@ class Secret:
     file: str | None = None
 
     def read(self) -> str:
-        """The key's value, without surrounding white space.
+        """Returns the key, without surrounding white space.
 
         Raises:
             MissingSecret: the variable is unset, the file is unreadable, or either is empty.
@@ -37,11 +37,11 @@ class Secret:
         return value.strip()
 
     def header_value(self) -> str:
-        """The key's value, as what can be sent in a header.
+        """Returns the key, which can be sent in a header.
 
         Raises:
-            MissingSecret: as in `read`, or it has characters that cannot be sent. Whatever refused it later would do so
-                in an error that holds it.
+            MissingSecret: as in `read`, or it has characters that cannot be sent. An HTTP client's error for them would
+                hold the key.
         """
         value = self.read()
         if not (value.isascii() and value.isprintable()):
@@ -58,5 +58,5 @@ class Secret:
         try:
             return Path(self.file or "").read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            # Without its cause: an error of decoding holds what it could not decode.
+            # Without its cause: a decoding error holds the bytes that it could not decode.
             raise MissingSecret(f"the {self._where} cannot be read: {type(error).__name__}") from None

@@ -1,4 +1,4 @@
-"""What an exchange over HTTP may raise."""
+"""The exceptions of HTTP exchanges."""
 
 from __future__ import annotations
 

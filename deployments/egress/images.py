@@ -1,9 +1,9 @@
-"""Images that a request names by URL: only public ones are passed on.
+"""Checks the image URLs of requests, and fetches images for members that must not do so themselves.
 
-Whoever fetches an image may stand where its URL's author must not reach: inside of the cluster, beside a cloud's
-metadata, on this machine. So a request's URLs are checked once, before anyone is asked (`ImageUrls.checked`). A member
-whose backend would fetch them from inside of a network is given the images themselves (`ImageUrls.inlined`): a check
-alone would not do there, for a name may mean another address when it is looked up again.
+Whoever fetches an image may be where its URL's author must not reach: inside of the cluster, beside a cloud's metadata
+service, on this machine. So a request's URLs are checked once, before any member is asked (`ImageUrls.checked`). A
+member whose backend would fetch them from inside of a network is sent the images themselves (`ImageUrls.inlined`): a
+check is not enough there, as a name may resolve to another address the next time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MAX_REDIRECTS = 5
 
 
 MAX_IMAGE_BYTES = 20 * 1024 * 1024
-"""What a call's images may have together, where they are fetched here."""
+"""The limit of a call's images together, where they are fetched here."""
 
 
 CHECK_S = 5.0
@@ -40,7 +40,7 @@ CHECK_S = 5.0
 FETCH_S = 20.0
 
 
-_AT_ONCE = 8
+_MAX_CONCURRENT = 8
 
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -55,31 +55,31 @@ _NAME = re.compile(r"(?=.{1,253}$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z
 _NUMBER = re.compile(r"(.*\.)?(0x[0-9a-f]*|[0-9]+)\.?")
 
 
-_NEITHER = "an image must be an http or https URL, or a base64 data: URL of an image"
+_NOT_AN_IMAGE_URL = "an image must be an http or https URL, or a base64 data: URL of an image"
 
 
-# One text for all of these, so that nobody learns from it what there is behind the ingress.
+# One message for all of these, so that it does not reveal what is behind the ingress.
 _NOT_PUBLIC = "the image's host is not a public one, or cannot be reached"
 
 
-class _Refused(Exception):
-    """A URL is not passed on. The message says why, and holds nothing of the URL."""
+class _ImageRefused(Exception):
+    """An image is refused. The message says why, and has nothing of the URL in it."""
 
 
 class ImageUrls:
-    """Checks the URLs of a request's images, and fetches images for those who must not do it themselves."""
+    """Checks a request's image URLs, or replaces them by the images."""
 
     def __init__(self, internet: PublicInternet | None = None) -> None:
         self.internet = internet or PublicInternet()
 
     async def checked(self, request: Request, ends_at: float) -> Request:
-        """The request with the URLs that its images' redirects end at. Every host on the way has public addresses
-        alone. Images in the request itself stay as they are; those the size of its body bounds.
+        """Returns the request with each image URL replaced by the one that its redirects end at. Every host on the way
+        has public addresses only. `data:` URLs stay as they are.
 
-        This takes 5 s at most, and ends at `ends_at` of the loop's time.
+        Takes `CHECK_S` at most, and ends at `ends_at` of the loop's time.
 
         Raises:
-            InvalidRequest: a URL is not passed on; `param` is its path.
+            InvalidRequest: a URL is refused; `param` is its path.
         """
         places: dict[str, str] = {}
         for where, part in _images(request):
@@ -87,18 +87,18 @@ class ImageUrls:
         if not places:
             return request
         ends_at = min(ends_at, asyncio.get_running_loop().time() + CHECK_S)
-        outcomes = await self._each(places, _last_of, ends_at)
+        outcomes = await self._for_each_url(places, _final_url, ends_at)
         for url, outcome in outcomes.items():
-            if isinstance(outcome, _Refused):
+            if isinstance(outcome, _ImageRefused):
                 raise InvalidRequest(f"{places[url]}: {outcome}", param=places[url])
         return _with_urls(request, {url: str(outcome) for url, outcome in outcomes.items()})
 
     async def inlined(self, request: Request, hosts: Collection[str] = ()) -> Request:
-        """The request with its images in itself, as data: URLs. `hosts` are those that images may come from, every
-        public one when there are none. The images have 20 MiB together at most, and come within 20 s.
+        """Returns the request with its images as `data:` URLs. `hosts` are those that images may come from, every
+        public one when there are none. The images have `MAX_IMAGE_BYTES` together at most, and take `FETCH_S` at most.
 
         Raises:
-            MemberRejected: an image cannot be had.
+            MemberRejected: an image cannot be fetched.
         """
         left = MAX_IMAGE_BYTES
 
@@ -106,46 +106,46 @@ class ImageUrls:
             nonlocal left
             left -= size
             if left < 0:
-                raise _Refused(f"the images are larger than {MAX_IMAGE_BYTES} bytes")
+                raise _ImageRefused(f"the images are larger than {MAX_IMAGE_BYTES} bytes")
 
         async def fetched(session: aiohttp.ClientSession, text: str) -> str:
-            return await _fetched(session, text, hosts, take)
+            return await _fetch(session, text, hosts, take)
 
         urls = {part.url for _, part in _images(request)}
-        outcomes = await self._each(urls, fetched, asyncio.get_running_loop().time() + FETCH_S)
+        outcomes = await self._for_each_url(urls, fetched, asyncio.get_running_loop().time() + FETCH_S)
         for outcome in outcomes.values():
-            if isinstance(outcome, _Refused):
+            if isinstance(outcome, _ImageRefused):
                 raise MemberRejected(f"image_url: {outcome}")
         return _with_urls(request, {url: str(outcome) for url, outcome in outcomes.items()})
 
-    async def _each(
+    async def _for_each_url(
         self, urls: Iterable[str], work: Callable[[aiohttp.ClientSession, str], Awaitable[str]], ends_at: float
-    ) -> dict[str, str | _Refused]:
-        """What the work makes of each URL, or why nothing. Images that are data: URLs are only looked at."""
-        outcomes: dict[str, str | _Refused] = {}
+    ) -> dict[str, str | _ImageRefused]:
+        """Runs the work for each link and returns its result, or its refusal, by URL. `data:` URLs are their own."""
+        outcomes: dict[str, str | _ImageRefused] = {}
         links: list[str] = []
         for url in urls:
             if _is_data(url):
-                outcomes[url] = url if _is_image(url) else _Refused(_NEITHER)
+                outcomes[url] = url if _is_image(url) else _ImageRefused(_NOT_AN_IMAGE_URL)
             else:
                 links.append(url)
         if not links:
             return outcomes
         if len(links) > MAX_LINKS:
-            return outcomes | dict.fromkeys(links, _Refused(f"more than {MAX_LINKS} images are given by URL"))
-        turn = asyncio.Semaphore(_AT_ONCE)
+            return outcomes | dict.fromkeys(links, _ImageRefused(f"more than {MAX_LINKS} images are given by URL"))
+        slot = asyncio.Semaphore(_MAX_CONCURRENT)
 
-        async def one(session: aiohttp.ClientSession, url: str) -> str | _Refused:
+        async def one(session: aiohttp.ClientSession, url: str) -> str | _ImageRefused:
             try:
-                async with asyncio.timeout_at(ends_at), turn:
+                async with asyncio.timeout_at(ends_at), slot:
                     try:
                         return await work(session, url)
                     except (*FOREIGN_ERRORS, ValueError):
-                        return _Refused(_NOT_PUBLIC)
-            except _Refused as refused:
+                        return _ImageRefused(_NOT_PUBLIC)
+            except _ImageRefused as refused:
                 return refused
             except TimeoutError:
-                return _Refused("the image's host does not answer in time")
+                return _ImageRefused("the image's host does not answer in time")
 
         async with self.internet.session() as session, asyncio.TaskGroup() as group:
             tasks = {url: group.create_task(one(session, url)) for url in links}
@@ -153,7 +153,7 @@ class ImageUrls:
 
 
 def has_links(request: Request) -> bool:
-    """Whether a request has images that somebody would have to fetch."""
+    """Whether a request has images that have to be fetched."""
     return any(not _is_data(part.url) for _, part in _images(request))
 
 
@@ -192,20 +192,20 @@ def _is_image(url: str) -> bool:
         return False
 
 
-def _link(text: str, base: URL | None = None) -> URL:
-    """A URL as the only thing that it can mean: parsed here once, and passed on as it was understood."""
+def _parse_link(text: str, base: URL | None = None) -> URL:
+    """Parses an image's URL. What is passed on is the parsed form, which every reader understands alike."""
     try:
         url = URL(text) if base is None else base.join(URL(text))
     except ValueError:
-        raise _Refused(_NEITHER) from None
+        raise _ImageRefused(_NOT_AN_IMAGE_URL) from None
     host = url.raw_host
     if url.scheme not in ("http", "https") or not host:
-        raise _Refused(_NEITHER)
+        raise _ImageRefused(_NOT_AN_IMAGE_URL)
     if "@" in url.raw_authority:
-        raise _Refused("an image's URL must hold no credentials")
-    # Hosts in other figures than the usual ones mean different addresses to different readers.
+        raise _ImageRefused("an image's URL must hold no credentials")
+    # A numeric host in another than the usual form is a different address to different readers.
     if not (_is_address(host) if ":" in host or _NUMBER.fullmatch(host) else _NAME.fullmatch(host)):
-        raise _Refused(_NOT_PUBLIC)
+        raise _ImageRefused(_NOT_PUBLIC)
     return url
 
 
@@ -216,12 +216,12 @@ def _is_address(host: str) -> bool:
         return False
 
 
-async def _last_of(session: aiohttp.ClientSession, text: str) -> str:
-    """The URL at which redirects end. What is there is for those to find out who fetch it."""
-    url = _link(text)
+async def _final_url(session: aiohttp.ClientSession, text: str) -> str:
+    """Returns the URL at which redirects end. Whether an image is there is not checked."""
+    url = _parse_link(text)
     for _ in range(MAX_REDIRECTS + 1):
         onward = None
-        for method in ("HEAD", "GET"):  # some servers know no HEAD, or refuse it
+        for method in ("HEAD", "GET"):  # some servers do not support HEAD
             async with session.request(method, url, allow_redirects=False) as response:
                 onward = _redirect(response, url)
                 if response.status < 400:
@@ -229,32 +229,30 @@ async def _last_of(session: aiohttp.ClientSession, text: str) -> str:
         if onward is None:
             return str(url)
         url = onward
-    raise _Refused(f"the image's URL is redirected more than {MAX_REDIRECTS} times")
+    raise _ImageRefused(f"the image's URL is redirected more than {MAX_REDIRECTS} times")
 
 
-async def _fetched(
-    session: aiohttp.ClientSession, text: str, hosts: Collection[str], take: Callable[[int], None]
-) -> str:
-    """The image at a URL as a data: URL."""
-    url = _link(text)
+async def _fetch(session: aiohttp.ClientSession, text: str, hosts: Collection[str], take: Callable[[int], None]) -> str:
+    """Returns the image at a URL as a `data:` URL."""
+    url = _parse_link(text)
     for _ in range(MAX_REDIRECTS + 1):
         if hosts and url.host not in hosts:
-            raise _Refused("the image's host is not one of the engine's allowed_media_domains")
+            raise _ImageRefused("the image's host is not one of the engine's allowed_media_domains")
         async with session.get(url, allow_redirects=False) as response:
             onward = _redirect(response, url)
             if onward is None:
                 return await _content(response, take)
         url = onward
-    raise _Refused(f"the image's URL is redirected more than {MAX_REDIRECTS} times")
+    raise _ImageRefused(f"the image's URL is redirected more than {MAX_REDIRECTS} times")
 
 
 async def _content(response: aiohttp.ClientResponse, take: Callable[[int], None]) -> str:
     if response.status != 200:
-        raise _Refused(f"the image's host answers with HTTP {response.status}")
+        raise _ImageRefused(f"the image's host answers with HTTP {response.status}")
     if not _IMAGE_TYPE.fullmatch(response.content_type.lower()):
-        raise _Refused("what is at the image's URL is not an image")
+        raise _ImageRefused("what is at the image's URL is not an image")
     if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise _Refused("the image is compressed, which was not asked for")
+        raise _ImageRefused("the image is compressed, which was not asked for")
     pieces: list[bytes] = []
     async for piece in response.content.iter_any():
         take(len(piece))
@@ -264,8 +262,8 @@ async def _content(response: aiohttp.ClientResponse, take: Callable[[int], None]
 
 def _redirect(response: aiohttp.ClientResponse, url: URL) -> URL | None:
     location = response.headers.get("location")
-    return _link(location, url) if response.status in _REDIRECTS and location else None
+    return _parse_link(location, url) if response.status in _REDIRECTS and location else None
 
 
 DATA_URL = re.compile(r"data:(image/[a-z0-9.+-]+);base64,", re.IGNORECASE)
-"""How an image in the request itself begins."""
+"""Matches the beginning of an image's `data:` URL."""

@@ -1,4 +1,4 @@
-"""Which addresses are public, and an HTTP client that connects to no others."""
+"""Tells public addresses from others, and makes HTTP clients that connect to public ones only."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _GLOBAL_UNICAST = ip_network("2000::/3")
 _NAT64 = ip_network("64:ff9b::/96")
 
 
-# What `is_global` takes for public, in some versions of Python or in all of them.
+# Not public, although `is_global` says so, in some versions of Python or in all of them.
 _SPECIAL = tuple(
     ip_network(text)
     for text in (
@@ -39,7 +39,7 @@ _SPECIAL = tuple(
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is a host's on the public internet.
+    """Whether an address is that of a host on the public internet.
 
     It is not when it is loopback, private, shared (CGNAT), link-local, multicast, reserved or unspecified, nor when it
     holds an IPv4 address, as 6to4, Teredo and mapped addresses do. NAT64 is how IPv6 networks reach IPv4 hosts: there
@@ -55,7 +55,7 @@ def is_public(address: Address) -> bool:
 
 
 async def look_up(host: str) -> Sequence[Address]:
-    """Every address of a host.
+    """Resolves a host to all of its addresses.
 
     Raises:
         OSError: it has none.
@@ -68,38 +68,38 @@ async def look_up(host: str) -> Sequence[Address]:
     return [ip_address(entry[4][0]) for entry in found]
 
 
-class NotPublic(OSError):
-    """An address is not public, so no connection was tried."""
+class NonPublicHost(OSError):
+    """A host has an address that is not public, so no connection was made."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublicInternet:
-    """How hosts are looked up, and which addresses are taken for public."""
+    """The public internet: how hosts are resolved, and which addresses are public."""
 
     look_up: Lookup = look_up
     is_public: Callable[[Address], bool] = is_public
 
     async def addresses(self, host: str) -> Sequence[Address]:
-        """A host's addresses, when all of them are public.
+        """Returns a host's addresses, all of which are public.
 
         Raises:
-            NotPublic: one of them is not.
+            NonPublicHost: one of them is not.
             OSError: it has none.
         """
         addresses = await self.look_up(host)
         if not addresses or not all(map(self.is_public, addresses)):
-            raise NotPublic(f"{host} is not a public host")
+            raise NonPublicHost(f"{host} is not a public host")
         return addresses
 
     async def has(self, host: str) -> bool:
-        """Whether a host is known and public."""
+        """Whether a host can be resolved and is public."""
         try:
             return bool(await self.addresses(host))
         except OSError:
             return False
 
     def session(self) -> aiohttp.ClientSession:
-        """A client that connects to public addresses alone, whatever a name says the next time it is looked up.
+        """Returns a client that connects to public addresses only, whatever a name resolves to the next time.
 
         It keeps no cookies, follows no redirects by itself unless told to, and goes through no proxy: a proxy would
         look names up on its own. Its errors are aiohttp's and `OSError`.
@@ -121,7 +121,7 @@ class PublicInternet:
         gives in figures pass here only."""
         family, kind, protocol, _, where = info
         if not self.is_public(ip_address(where[0])):
-            raise NotPublic("not a public address")
+            raise NonPublicHost("not a public address")
         return socket.socket(family, kind, protocol)
 
 

@@ -1,5 +1,5 @@
-"""Requests and answers in the words of OpenTelemetry's conventions for generative AI, and in our own (`fusion.*`) where
-those have none."""
+"""Span attributes of requests and answers, named by OpenTelemetry's conventions for generative AI, and `fusion.*` where
+those have no name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Members whose calls are spans: one a call where the panel is asked, one an attempt where it is carried out."""
+"""Wrappers that make spans of calls: one for each call on the judge's side, one for each attempt on the replica's."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from urllib.parse import urlsplit
 from opentelemetry.trace import SpanKind
 
 from deployments.observability.tracing import attributes
-from deployments.observability.tracing.provider import Tracing, context_from, tell, trace_headers
+from deployments.observability.tracing.provider import Tracing, context_from, set_attributes, trace_headers
 from fusion.chat import Call, Completion, Delta
 from fusion.errors import MemberError
 from fusion.member import Emit, Member, MemberProfile
 
 
 class Traced:
-    """A member each of whose calls is a span, with all its attempts inside. The call takes the span along, as W3C's
-    headers, to wherever it is carried out."""
+    """Makes a span of each call. The call carries the span as W3C trace context headers, so that the spans of its
+    attempts are below it."""
 
     def __init__(self, member: Member, tracing: Tracing, profiles: Mapping[str, MemberProfile]) -> None:
         self._member = member
@@ -36,7 +36,7 @@ class Traced:
             began_at = asyncio.get_running_loop().time()
             first_at: float | None = None
 
-            def hand_on(delta: Delta) -> None:
+            def on_delta(delta: Delta) -> None:
                 nonlocal first_at
                 if first_at is None:
                     first_at = asyncio.get_running_loop().time()
@@ -45,15 +45,15 @@ class Traced:
 
             try:
                 traced = replace(call, trace_headers=trace_headers())
-                completion = await self._member.ask(traced, None if emit is None else hand_on)
+                completion = await self._member.ask(traced, None if emit is None else on_delta)
             except MemberError as error:
-                tell(span, attributes.of_usage(error.usage))
+                set_attributes(span, attributes.of_usage(error.usage))
                 raise
             if first_at is not None:
-                tell(span, {"gen_ai.response.time_to_first_chunk": first_at - began_at})
-            tell(span, attributes.of_completion(completion, profile))
+                set_attributes(span, {"gen_ai.response.time_to_first_chunk": first_at - began_at})
+            set_attributes(span, attributes.of_completion(completion, profile))
             if settings.content:
-                tell(span, attributes.answer(completion))
+                set_attributes(span, attributes.answer(completion))
             return completion
 
 
@@ -61,7 +61,7 @@ _ATTEMPTS: ContextVar[list[int]] = ContextVar("attempts")
 
 
 class CountedAttempts:
-    """Around a member's retries: lets `TracedAttempts` inside of them know which attempt it sees."""
+    """Wraps a member's retries, so that `TracedAttempts` inside of them can count a call's attempts."""
 
     def __init__(self, member: Member) -> None:
         self._member = member
@@ -72,8 +72,8 @@ class CountedAttempts:
 
 
 class TracedAttempts:
-    """A remote member each of whose requests to its API is a span of an HTTP client, under the span that the call
-    brings along; the API is told of it by W3C's headers. `streaming_url` is what streams are asked of."""
+    """Makes a span of each request of a remote member, below the span that the call carries. The request has W3C trace
+    context headers. `url` is what calls are sent to, `streaming_url` what streamed ones are."""
 
     def __init__(self, member: Member, tracing: Tracing, url: str, streaming_url: str) -> None:
         self._member = member
@@ -100,7 +100,7 @@ class TracedAttempts:
             try:
                 completion = await self._member.ask(replace(call, trace_headers=trace_headers()), emit)
             except MemberError as error:
-                tell(span, {"http.response.status_code": error.http_status})
+                set_attributes(span, {"http.response.status_code": error.http_status})
                 raise
-            tell(span, {"http.response.status_code": 200})  # a remote member takes no other
+            set_attributes(span, {"http.response.status_code": 200})  # a remote member takes no other
             return completion

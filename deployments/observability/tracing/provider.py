@@ -1,4 +1,4 @@
-"""Spans of one process: how they are made, and where they go."""
+"""Makes the spans of one process and exports them."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ _W3C_HEADERS = frozenset({b"traceparent", b"tracestate"})
 
 
 class Tracing:
-    """Makes spans and sends them in batches from a thread; what a collector cannot take in time is dropped. It is this
-    service's own, beside whatever else in the process uses OpenTelemetry. `instance` tells the replica from others."""
+    """Makes spans and exports them in batches from a thread; spans that a collector does not accept in time are
+    dropped. It does not touch OpenTelemetry's global provider. `instance` is the replica's name, which no other has."""
 
     def __init__(self, settings: TracingSettings, instance: str) -> None:
         self.settings = settings
@@ -56,68 +56,67 @@ class Tracing:
         self._tracer = self._provider.get_tracer("fusion-cluster", version("fusion-cluster"))
 
     def begin(self, name: str, kind: SpanKind, attributes: Attributes, parent: Context | None = None) -> Span:
-        """A span that began now, under the current one unless a parent is given. Its attributes may be None, which
-        leaves them out."""
-        return self._tracer.start_span(name, parent, kind, _known(attributes))
+        """Starts a span below `parent`, by default the current span. Attributes that are None are left out."""
+        return self._tracer.start_span(name, parent, kind, _without_none(attributes))
 
     @contextmanager
     def span(self, name: str, kind: SpanKind, attributes: Attributes, parent: Context | None = None) -> Generator[Span]:
-        """A span around what is done, which is the current one meanwhile. An error is named by its code: its words stay
-        out, for they may hold what must not be told."""
+        """Runs the block in a span of its own, which is the current one meanwhile. Of an error the span has the code,
+        never the message: that may hold what must not leave the service."""
         span = self.begin(name, kind, attributes, parent)
         token = otel_context.attach(set_span_in_context(span, parent))
         try:
             yield span
         except BaseException as error:
-            blame(span, error)
+            mark_failed(span, error)
             raise
         finally:
             otel_context.detach(token)
             span.end()
 
     def close(self) -> None:
-        """Send what has not been sent. Blocks, for seconds at most."""
+        """Exports the remaining spans. Blocks for a few seconds at most."""
         self._provider.shutdown()
 
 
-def blame(span: Span, error: BaseException) -> None:
-    """Mark a span as failed, unless its work was cancelled."""
+def mark_failed(span: Span, error: BaseException) -> None:
+    """Marks a span as failed, or as cancelled."""
     if isinstance(error, FusionError):
         span.set_attribute("error.type", error.code)
         span.set_status(Status(StatusCode.ERROR, error.code))
     elif isinstance(error, Exception):
         span.set_attribute("error.type", type(error).__name__)
         span.set_status(Status(StatusCode.ERROR))
-    tell(span, {"fusion.outcome": "failed" if isinstance(error, Exception) else "cancelled"})
+    set_attributes(span, {"fusion.outcome": "failed" if isinstance(error, Exception) else "cancelled"})
 
 
-def tell(span: Span, attributes: Attributes) -> None:
-    """Add attributes, without those that are None."""
-    span.set_attributes(_known(attributes))
+def set_attributes(span: Span, attributes: Attributes) -> None:
+    """Sets attributes, except those that are None."""
+    span.set_attributes(_without_none(attributes))
 
 
 def trace_headers() -> tuple[tuple[str, str], ...]:
-    """The current span as W3C's headers."""
+    """Returns the current span as W3C trace context headers."""
     carrier: dict[str, str] = {}
     _W3C.inject(carrier)
     return tuple(carrier.items())
 
 
 def context_of(headers: Iterable[tuple[bytes, bytes]]) -> Context:
-    """The client's trace, or an empty context where it sent none that can be understood."""
+    """Returns the context of the client's trace, an empty one when it sent none that is valid."""
     return context_from({name.decode(): value.decode("latin-1") for name, value in headers if name in _W3C_HEADERS})
 
 
 def context_from(headers: Mapping[str, str]) -> Context:
-    """The same from headers as text."""
+    """Returns the same for decoded headers."""
     return _W3C.extract(headers, Context())
 
 
-def _known(attributes: Attributes) -> dict[str, Any]:
+def _without_none(attributes: Attributes) -> dict[str, Any]:
     return {name: value for name, value in attributes.items() if value is not None}
 
 
 def _headers(text: str) -> dict[str, str]:
-    """Headers as OTEL_EXPORTER_OTLP_HEADERS has them: `name=value,name=value`, values percent-encoded."""
+    """Parses headers as OTEL_EXPORTER_OTLP_HEADERS has them: `name=value,name=value`, values percent-encoded."""
     pairs = (pair.partition("=") for pair in text.split(",") if pair.strip())
     return {name.strip().lower(): unquote(value.strip()) for name, _, value in pairs}

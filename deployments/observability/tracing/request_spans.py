@@ -11,7 +11,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, format_trace_id, set_span_in_context
 
 from deployments.observability.tracing import attributes
-from deployments.observability.tracing.provider import Tracing, blame, context_of, tell
+from deployments.observability.tracing.provider import Tracing, context_of, mark_failed, set_attributes
 from fusion.presets import Task
 from fusion.progress import CandidateEnded, JudgeAsked, JudgeEnded, PanelConvened, Progress
 from fusion.results import Fused
@@ -66,13 +66,13 @@ class RequestSpans:
         """The request is over, with a result or an error."""
         self._end_panel()
         if fused is not None:
-            tell(self._root, attributes.of_fused(fused))
+            set_attributes(self._root, attributes.of_fused(fused))
             if self._judging is not None:
-                tell(self._judging, attributes.of_decision(fused))
+                set_attributes(self._judging, attributes.of_decision(fused))
             if self._tracing.settings.content:
-                tell(self._root, attributes.answer(fused.completion))
+                set_attributes(self._root, attributes.answer(fused.completion))
         elif error is not None:
-            blame(self._root, error)
+            mark_failed(self._root, error)
         self._end_judging()
         self._root.end()
         otel_context.detach(self._token)
