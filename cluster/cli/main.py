@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cluster.cli import apply, ask, check, grafana, kubernetes, plan, recordings, rejudge, serve, status
+from cluster.cli.recording_options import RecordingsCommand
 
 app = typer.Typer(
     name="fusion",
@@ -38,13 +39,19 @@ app.command(epilog="Example: fusion check -c my.yaml --live && fusion serve -c m
 app.command(epilog="Example: fusion plan -c mixtral-8x22b --rps 2 --gpu-hour-usd 2.50")(plan.plan)
 
 
-app.add_typer(recordings.app, name="traces")
+app.add_typer(recordings.app, name="recordings")
 
 
-app.command(epilog="Example: fusion rejudge --traces traces -c my.yaml --judge claude --mode best-of")(rejudge.rejudge)
+app.add_typer(recordings.former_app, name="traces", hidden=True)
 
 
-app.command(epilog="Example: fusion report --traces traces --since 2026-01-01 -o january.html")(recordings.report)
+app.command(
+    cls=RecordingsCommand,
+    epilog="Example: fusion rejudge --recordings ./recordings -c my.yaml --judge claude --mode best-of",
+)(rejudge.rejudge)
+
+
+app.command(cls=recordings.FormerReportCommand, hidden=True)(recordings.report)
 
 
 app.add_typer(grafana.app, name="grafana")

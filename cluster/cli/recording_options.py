@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from typer.core import TyperCommand
 
 if TYPE_CHECKING:
     from cluster.config.schema import ClusterConfig
-    from cluster.recordings.folder import TraceFolder
+    from cluster.recordings.folder import RecordingFolder
 
 EXIT_FAILED = 1
 
@@ -30,16 +32,16 @@ class Outcome(StrEnum):
     cancelled = "cancelled"
 
 
-Traces = Annotated[
+Recordings = Annotated[
     str | None,
     typer.Option(
-        "--traces", metavar="PATH", help="Folder, object store URL, or one file. Default: the configuration's."
+        "--recordings", metavar="PATH", help="Folder, object store URL, or one file. Default: the configuration's."
     ),
 ]
 
 
 ConfigFile = Annotated[
-    Path | None, typer.Option("--config", "-c", metavar="FILE", help="Configuration whose traces.path is meant.")
+    Path | None, typer.Option("--config", "-c", metavar="FILE", help="Configuration whose recordings.path is meant.")
 ]
 
 
@@ -61,15 +63,33 @@ MemberName = Annotated[str | None, typer.Option("--member", "-m", metavar="NAME"
 OutcomeName = Annotated[Outcome | None, typer.Option(help="Only with this outcome.")]
 
 
-@contextmanager
-def reading(traces: str | None, config: Path | None) -> Generator[TraceFolder]:
-    """The folder that is meant. Afterwards what had to be skipped is named, and ends the command with 1."""
-    from cluster.recordings.folder import TraceFolder, TracesError
+_FORMER_OPTION = re.compile(r"--traces(?==|$)")
 
-    folder = TraceFolder(traces or configured(config))
+
+class RecordingsCommand(TyperCommand):
+    """A command with the option `--recordings`, whose former name `--traces` is accepted for one release."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        current = [_FORMER_OPTION.sub("--recordings", argument) for argument in args]
+        if current != args:
+            warn_renamed("--traces", "--recordings")
+        return super().parse_args(ctx, current)
+
+
+def warn_renamed(former: str, current: str) -> None:
+    """Print on standard error that a command or an option has a new name."""
+    aside(f"{former} is now called {current}; the former name is accepted in this release only", "yellow")
+
+
+@contextmanager
+def reading(recordings: str | None, config: Path | None) -> Generator[RecordingFolder]:
+    """The folder that is meant. Afterwards what had to be skipped is named, and ends the command with 1."""
+    from cluster.recordings.folder import RecordingFolder, RecordingsError
+
+    folder = RecordingFolder(recordings or configured(config))
     try:
         yield folder
-    except TracesError as error:
+    except RecordingsError as error:
         _name_skipped(folder)
         fail(str(error), EXIT_FAILED)
     except BrokenPipeError:
@@ -80,7 +100,7 @@ def reading(traces: str | None, config: Path | None) -> Generator[TraceFolder]:
         raise typer.Exit(EXIT_FAILED)
 
 
-def _name_skipped(folder: TraceFolder) -> bool:
+def _name_skipped(folder: RecordingFolder) -> bool:
     for file, reason in folder.skipped:
         aside(f"skipped {file}: {reason}", "yellow")
     return bool(folder.skipped)
@@ -104,10 +124,10 @@ def text_in(file: Path) -> str:
 
 def configured(file: Path | None) -> str:
     config = loaded(file)
-    if config.traces is None:
-        where = f"{file} records nothing: it has no traces.path" if file else "nothing says where the traces are"
-        fail(f"{where}. Give --traces PATH, or -c FILE with traces: {{path: ...}}", EXIT_BAD_USAGE)
-    return config.traces.path
+    if config.recordings is None:
+        where = f"{file} records nothing: it has no recordings.path" if file else "no folder of recordings is named"
+        fail(f"{where}. Give --recordings PATH, or -c FILE with recordings: {{path: ...}}", EXIT_BAD_USAGE)
+    return config.recordings.path
 
 
 def days(day: str | None, since: str | None, until: str | None) -> tuple[date | None, date | None]:

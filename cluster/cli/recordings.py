@@ -1,11 +1,12 @@
-"""`fusion traces`: what was recorded, listed, shown and exported."""
+"""`fusion recordings`: what was recorded, listed, shown and exported."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,22 +17,34 @@ from cluster.cli.recording_options import (
     MemberName,
     OutcomeName,
     PresetName,
+    Recordings,
+    RecordingsCommand,
     Since,
-    Traces,
     Until,
     aside,
     days,
     fail,
     reading,
     say,
+    warn_renamed,
 )
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
-    help="Look at recorded requests: [bold]ls[/bold], [bold]show[/bold], [bold]export[/bold].",
-    epilog="Requests are recorded where the configuration has `traces: {path: ...}`; see docs/traces.md.",
+    help="Look at recorded requests: [bold]ls[/bold], [bold]show[/bold], [bold]export[/bold], [bold]report[/bold].",
+    epilog="Requests are recorded where the configuration has `recordings: {path: ...}`; see docs/recordings.md.",
 )
+
+
+former_app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
+"""The same commands under the group's former name, `fusion traces`."""
+
+
+@former_app.callback()
+def _former_name() -> None:  # pyright: ignore[reportUnusedFunction]
+    """The former name of [bold]fusion recordings[/bold], accepted in this release only."""
+    warn_renamed("fusion traces", "fusion recordings")
 
 
 class Format(StrEnum):
@@ -42,9 +55,8 @@ class Format(StrEnum):
     parquet = "parquet"
 
 
-@app.command(epilog="Example: fusion traces ls --traces ./traces --since 2026-01-01 --outcome failed")
 def ls(
-    traces: Traces = None,
+    recordings: Recordings = None,
     config: ConfigFile = None,
     day: Day = None,
     since: Since = None,
@@ -64,7 +76,7 @@ def ls(
     from cluster.recordings.folder import Wanted
 
     wanted = Wanted(*days(day, since, until), preset, member, outcome and outcome.value)
-    with reading(traces, config) as folder:
+    with reading(recordings, config) as folder:
         rows = show.newest(folder, wanted, limit)
         if as_json:
             export.write_jsonl(rows, sys.stdout)
@@ -74,10 +86,9 @@ def ls(
             aside("no recorded request is like that")
 
 
-@app.command(epilog="Example: fusion traces show 4f1c --traces ./traces")
 def show(
     request: Annotated[str, typer.Argument(help="The request's id or the beginning of it, or its trace's id.")],
-    traces: Traces = None,
+    recordings: Recordings = None,
     config: ConfigFile = None,
     day: Day = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
@@ -90,7 +101,7 @@ def show(
     from cluster.recordings import show as showing
     from cluster.recordings.folder import Wanted
 
-    with reading(traces, config) as folder:
+    with reading(recordings, config) as folder:
         row = showing.one(folder, Wanted(*days(day, None, None)), request)
         if as_json:
             typer.echo(export.as_json(row))
@@ -98,9 +109,8 @@ def show(
             say(showing.details(row))
 
 
-@app.command(epilog="Example: fusion traces export --traces ./traces --format csv -o january.csv --since 2026-01-01")
 def export(
-    traces: Traces = None,
+    recordings: Recordings = None,
     config: ConfigFile = None,
     form: Annotated[Format, typer.Option("--format", "-f", help="Lines of JSON, a table, or one Parquet file.")] = (
         Format.jsonl
@@ -126,7 +136,7 @@ def export(
     if form is Format.parquet and output is None:
         fail("Parquet is not text: give a file with -o", EXIT_BAD_USAGE)
     wanted = Wanted(*days(day, since, until), preset, member, outcome and outcome.value)
-    with reading(traces, config) as folder:
+    with reading(recordings, config) as folder:
         rows = folder.rows(wanted)
         if form is Format.parquet and output is not None:
             count = exporting.write_parquet(rows, output)
@@ -144,7 +154,7 @@ def report(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="The page; it is written anew if it is there.")
     ] = Path("report.html"),
-    traces: Traces = None,
+    recordings: Recordings = None,
     config: ConfigFile = None,
     day: Day = None,
     since: Since = None,
@@ -159,14 +169,38 @@ def report(
     [bold]content[/bold] was recorded, in full or hashed.
     """
     from cluster.recordings import figures
-    from cluster.recordings.folder import TracesError, Wanted
+    from cluster.recordings.folder import RecordingsError, Wanted
     from cluster.recordings.report import page
 
     wanted = Wanted(*days(day, since, until), preset, member)
-    with reading(traces, config) as folder:
+    with reading(recordings, config) as folder:
         found = figures.gather(folder.rows(wanted, figures.COLUMNS))
         if not found.requests:
-            raise TracesError("no recorded request is like that")
+            raise RecordingsError("no recorded request is like that")
         notes = [f"left out: {Path(file).name}, {reason}" for file, reason in folder.skipped]
         output.write_text(page(found, notes), encoding="utf-8")
         aside(f"{found.requests} requests in {output}")
+
+
+class FormerReportCommand(RecordingsCommand):
+    """`fusion report`, the former name of `fusion recordings report`."""
+
+    def invoke(self, ctx: Any) -> Any:
+        warn_renamed("fusion report", "fusion recordings report")
+        return super().invoke(ctx)
+
+
+_EXAMPLES: dict[Callable[..., None], str] = {
+    ls: "fusion recordings ls --recordings ./recordings --since 2026-01-01 --outcome failed",
+    show: "fusion recordings show 4f1c --recordings ./recordings",
+    export: "fusion recordings export --recordings ./recordings --format csv -o january.csv --since 2026-01-01",
+    report: "fusion recordings report --recordings ./recordings --since 2026-01-01 -o january.html",
+}
+
+
+for _command, _example in _EXAMPLES.items():
+    app.command(cls=RecordingsCommand, epilog=f"Example: {_example}")(_command)
+
+
+for _command in (ls, show, export):
+    former_app.command(cls=RecordingsCommand)(_command)

@@ -17,8 +17,8 @@ from cluster.cli.recording_options import (
     Day,
     MemberName,
     PresetName,
+    Recordings,
     Since,
-    Traces,
     Until,
     aside,
     configured,
@@ -31,7 +31,7 @@ from cluster.cli.recording_options import (
 )
 
 if TYPE_CHECKING:
-    from cluster.recordings.folder import TraceFolder
+    from cluster.recordings.folder import RecordingFolder
     from cluster.recordings.rejudge import Rejudged
 
 
@@ -45,7 +45,7 @@ class Mode(StrEnum):
 
 def rejudge(
     judge: Annotated[str, typer.Option("--judge", "-j", metavar="MEMBER", help="The member that judges now.")],
-    traces: Traces = None,
+    recordings: Recordings = None,
     config: Annotated[
         Path | None, typer.Option("--config", "-c", metavar="FILE", help="Configuration that has the member.")
     ] = None,
@@ -67,7 +67,7 @@ def rejudge(
     timeout_s: Annotated[float, typer.Option(min=1, help="Seconds for each decision.")] = 120.0,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Results, as Parquet; beside the traces if not."),
+        typer.Option("--output", "-o", metavar="FILE", help="Results, as Parquet; beside the recordings if not."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
@@ -84,13 +84,13 @@ def rejudge(
     import asyncio
 
     from cluster.recordings import rejudge as rejudging
-    from cluster.recordings.folder import TracesError, Wanted
+    from cluster.recordings.folder import RecordingsError, Wanted
     from cluster.recordings.judges import at_its_api, at_service
     from cluster.recordings.replay import NewJudge
     from deployments.recordings.destination import local_folder
     from deployments.recordings.settings import is_local
 
-    path = traces or configured(config)
+    path = recordings or configured(config)
     if output is None and not (is_local(path) and local_folder(path).is_dir()):
         fail("give a file for the results with -o", EXIT_BAD_USAGE)
     target = output or rejudging.default_target(local_folder(path), judge)
@@ -98,7 +98,7 @@ def rejudge(
     wanted = Wanted(*days(day, since, until), preset, member)
     known = loaded(config) if config is not None or url is None else None
 
-    async def run(folder: TraceFolder) -> list[Rejudged]:
+    async def run(folder: RecordingFolder) -> list[Rejudged]:
         chosen = rejudging.choose(folder, wanted, limit)
         folder.skipped.clear()  # they are named when they are read for good
         for reason, count in chosen.left_out.items():
@@ -109,7 +109,7 @@ def rejudge(
         elif known is not None:
             reaching = at_its_api(known, judge)
         else:
-            raise TracesError("give the configuration that has the member with -c, or a service with --url")
+            raise RecordingsError("give the configuration that has the member with -c, or a service with --url")
         async with reaching as reached:
             new = NewJudge(reached.member, reached.profile, None if mode is None else mode.value, guidance, timeout_s)
             with Progress(console=Console(stderr=True), transient=True) as progress:
@@ -130,4 +130,4 @@ def rejudge(
             say(rejudging.comparison_tables(comparison))
             aside(f"every result is in {target}")
         if all(result.error for result in results):
-            raise TracesError("no decision came about")
+            raise RecordingsError("no decision came about")

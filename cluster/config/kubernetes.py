@@ -61,9 +61,10 @@ def kubernetes_errors(config: ClusterConfig) -> Iterator[tuple[Location, str]]:
                 (*at, "model"),
                 f"{backend.model!r} is a relative path: use a hub id, or a path in a volume",
             )
-    for key, path in (("path", config.traces.path), ("spool", config.traces.spool)) if config.traces else ():
+    recordings = config.recordings
+    for key, path in (("path", recordings.path), ("spool", recordings.spool)) if recordings else ():
         if path is not None and is_local(path) and not PurePosixPath(urlsplit(path).path).is_absolute():
-            yield ("traces", key), f"{path!r} is relative: use an object store's URL, or a path in a volume"
+            yield ("recordings", key), f"{path!r} is relative: use an object store's URL, or a path in a volume"
     for location, variable in variables:
         if variable is not None and not _ENV_NAME.fullmatch(variable):
             yield location, f"{variable!r} is not a valid name of an environment variable in a pod"

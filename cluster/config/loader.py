@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,13 @@ from pydantic import ValidationError
 from cluster.config.backends import RemoteBackendConfig
 from cluster.config.base import Location
 from cluster.config.cross_field import cross_field_errors
+from cluster.config.former_keys import FORMER_KEYS, former_keys_in, notice, with_current_keys
 from cluster.config.kubernetes import kubernetes_errors
 from cluster.config.schema import ClusterConfig
 from deployments.api.validation_errors import dotted, field_errors
+
+_log = logging.getLogger(__name__)
+
 
 _SHIPPED = Path(__file__).parent / "shipped"
 
@@ -63,12 +68,14 @@ class ConfigError(Exception):
 
 
 def load(file: Path) -> ClusterConfig:
-    """The configuration in a YAML file.
+    """The configuration in a YAML file. A key under its former name is accepted, with a warning in the log.
 
     Raises:
         ConfigError: with every problem that was found.
     """
     document = _parse(file, _read(file))
+    for problem in document.notices:
+        _log.warning("%s:%s", file, problem)
     try:
         config = ClusterConfig.model_validate(document.value)
     except ValidationError as error:
@@ -95,8 +102,8 @@ def check_secrets(file: Path, config: ClusterConfig, environ: Mapping[str, str])
     """
     document = _parse(file, _read(file))
     variables: list[tuple[Location, str | None]] = [(("server", "api_keys_env"), config.server.api_keys_env)]
-    if config.traces is not None:
-        variables.append((("traces", "hash_key_env"), config.traces.hash_key_env))
+    if config.recordings is not None:
+        variables.append((("recordings", "hash_key_env"), config.recordings.hash_key_env))
     if config.tracing is not None:
         variables.append((("tracing", "headers_env"), config.tracing.headers_env))
     problems: list[Problem] = []
@@ -125,6 +132,7 @@ def _refuse(file: Path, document: _Document, found: Iterable[tuple[Location, str
 class _Document:
     value: object
     root: yaml.Node
+    notices: tuple[Problem, ...] = ()
 
     def problem(self, location: Location, message: str) -> Problem:
         """Returns a problem at the deepest part of the location that the file has."""
@@ -180,7 +188,22 @@ def _parse(file: Path, text: str) -> _Document:
     if root is None or not isinstance(value, dict):
         what = "the file is empty" if root is None else "the file must hold a mapping"
         raise ConfigError(file, [Problem(1, 1, "", f"{what}: backends, members and presets are needed")])
-    return _Document(cast("object", value), root)
+    return _renamed(file, cast("dict[str, Any]", value), root)
+
+
+def _renamed(file: Path, value: dict[str, Any], root: yaml.Node) -> _Document:
+    """The document under the current names of its keys."""
+    former = former_keys_in(value)
+    document = _Document(value, root)
+    for key in former:
+        if (current := FORMER_KEYS[key]) in value:
+            both = f"this key stands here twice: {key} is the former name of {current}; give {current} only"
+            raise ConfigError(file, [document.problem((name,), both) for name in (key, current)])
+    places = {key: document.problem((key,), "") for key in former}
+    notices = tuple(Problem(place.line, place.column, "", notice(key)) for key, place in places.items())
+    for key_node, _ in root.value:
+        key_node.value = FORMER_KEYS.get(key_node.value, key_node.value)
+    return _Document(with_current_keys(value), root, notices)
 
 
 def _child(node: yaml.Node, part: str | int) -> tuple[yaml.Mark, yaml.Node] | None:

@@ -16,7 +16,7 @@ from cluster.config.base import StrictModel
 from cluster.config.members import MemberConfig
 from cluster.config.monitoring import ObservabilityConfig
 from cluster.config.presets import PresetConfig
-from cluster.config.telemetry import TracesConfig, TracingConfig
+from cluster.config.telemetry import RecordingsConfig, TracingConfig
 from deployments.observability.tracing.settings import TracingSettings
 from deployments.providers.hosts import provider_of
 from deployments.resilience.targets import Targets
@@ -80,7 +80,7 @@ class ClusterConfig(StrictModel):
     presets: Annotated[dict[Name, PresetConfig], Field(min_length=1)]
     server: ServerConfig = ServerConfig()
     judge: JudgeConfig = JudgeConfig()
-    traces: TracesConfig | None = None
+    recordings: RecordingsConfig | None = None
     observability: ObservabilityConfig = ObservabilityConfig()
     tracing: TracingConfig | None = None
 

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from cluster.config.base import StrictModel
 from deployments.observability.tracing.settings import TracingSettings
-from deployments.recordings.settings import Content, KeepSettings, RotateSettings, TraceSettings, is_local
+from deployments.recordings.settings import Content, KeepSettings, RecordingSettings, RotateSettings, is_local
 from deployments.secrets import Secret
 
 _SCHEMES = ("file", "s3", "gs", "gcs", "abfs", "abfss", "hdfs")
@@ -35,7 +35,7 @@ class KeepConfig(StrictModel):
     """Maximum size of all finished files; None stands for no limit."""
 
 
-class TracesConfig(StrictModel):
+class RecordingsConfig(StrictModel):
     """Where fused requests are recorded, and how much of them."""
 
     path: Annotated[str, Field(min_length=1)]
@@ -60,7 +60,7 @@ class TracesConfig(StrictModel):
         return path
 
     @model_validator(mode="after")
-    def _consistent(self) -> TracesConfig:
+    def _consistent(self) -> RecordingsConfig:
         if self.content == "hash" and self.hash_key_env is None:
             raise ValueError(
                 "content: hash needs hash_key_env: without a key, whoever guesses a short prompt can recognise its hash"
@@ -71,12 +71,13 @@ class TracesConfig(StrictModel):
             raise ValueError("spool belongs to an object store; a folder needs none")
         return self
 
-    def settings(self, config_hash: str, cache_dir: Path) -> TraceSettings:
+    def settings(self, config_hash: str, cache_dir: Path) -> RecordingSettings:
         """What a judge replica is told. A relative folder is below the current one."""
         content: Content = self.content
-        return TraceSettings(
+        return RecordingSettings(
             path=str(Path(self.path).absolute()) if not urlsplit(self.path).scheme else self.path,
-            spool=str(Path(self.spool).absolute() if self.spool else cache_dir / "traces"),
+            spool=str(Path(self.spool).absolute() if self.spool else cache_dir / "recordings"),
+            former_spool=None if self.spool else str(cache_dir / "traces"),
             content=content,
             hash_key=None if self.hash_key_env is None else Secret(env=self.hash_key_env),
             rotate=RotateSettings(**self.rotate.model_dump()),

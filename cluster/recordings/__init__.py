@@ -1,1 +1,1 @@
-"""Reading what was recorded: `folder.TraceFolder` reads it; `show`, `export`, `report` and `rejudge` are what for."""
+"""Readers of recordings: `folder.RecordingFolder` reads the files; `show`, `export`, `report` and `rejudge` use it."""

@@ -26,7 +26,7 @@ _MAX_ROWS = 1024
 _NOTHING: Row = dict.fromkeys(SCHEMA.names)
 
 
-class TracesError(Exception):
+class RecordingsError(Exception):
     """What is recorded cannot be used for what was asked. The message says why."""
 
 
@@ -62,12 +62,12 @@ class Wanted:
 
 
 @dataclass(slots=True)
-class TraceFolder:
+class RecordingFolder:
     """The recorded requests in a folder, in an object store, or in one Parquet file. Files that cannot be read are
     `skipped`, each with the reason.
 
     Raises:
-        TracesError: there is no such place.
+        RecordingsError: there is no such place.
     """
 
     path: str
@@ -87,7 +87,7 @@ class TraceFolder:
     def _batches(self, wanted: Wanted, columns: Sequence[str] | None) -> Iterator[Any]:
         filesystem, files = self._files()
         if not files:
-            raise TracesError(f"nothing is recorded in {self.path}")
+            raise RecordingsError(f"nothing is recorded in {self.path}")
         for file in files:
             if wanted.may_be_in(file):
                 try:
@@ -104,7 +104,7 @@ class TraceFolder:
             found = [base] if base.endswith(".parquet") else [i.path for i in filesystem.get_file_info(selector)]
             return filesystem, sorted(file for file in found if file.endswith(".parquet"))
         except (OSError, ArrowError) as error:
-            raise TracesError(f"{self.path} cannot be read: {_first_line(error)}") from error
+            raise RecordingsError(f"{self.path} cannot be read: {_first_line(error)}") from error
 
 
 def _local_files(path: Path) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cluster.config.backends import RemoteBackendConfig
 from cluster.config.schema import ClusterConfig
-from cluster.recordings.folder import TracesError
+from cluster.recordings.folder import RecordingsError
 from deployments.members.profiled import ProfiledMember
 from deployments.providers.backend import RemoteBackend
 from deployments.providers.chain import replica_side
@@ -32,16 +32,16 @@ async def at_its_api(config: ClusterConfig, name: str) -> AsyncGenerator[Reached
     """A remote member of the configuration, asked directly, with its backend's retries and limits.
 
     Raises:
-        TracesError: there is none of this name, or it cannot be asked without a running service.
+        RecordingsError: there is none of this name, or it cannot be asked without a running service.
     """
     profile = _profile(config, name)
     backend = config.backends[profile.backend]
     if not isinstance(backend, RemoteBackendConfig):
-        raise TracesError(f"{name} is on an engine of its own: start `fusion serve` and say where with --url")
+        raise RecordingsError(f"{name} is on an engine of its own: start `fusion serve` and say where with --url")
     try:
         bare = RemoteMember(backend.remote_backend(), profile.model, config.members[name].omits)
     except MissingSecret as error:
-        raise TracesError(f"{name}: {error.message}") from error
+        raise RecordingsError(f"{name}: {error.message}") from error
     retries = RetrySettings(**backend.retries.model_dump())
     limiter = Limiter(LimitSettings(**backend.limits.model_dump()))
     try:
@@ -64,5 +64,5 @@ async def at_service(url: str, key_env: str | None, name: str, config: ClusterCo
 def _profile(config: ClusterConfig, name: str) -> MemberProfile:
     profiles = config.profiles()
     if name not in profiles:
-        raise TracesError(f"there is no member {name!r} in the configuration; known are {', '.join(profiles)}")
+        raise RecordingsError(f"there is no member {name!r} in the configuration; known are {', '.join(profiles)}")
     return profiles[name]

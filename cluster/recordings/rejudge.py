@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from cluster.recordings.folder import Row, TraceFolder, TracesError, Wanted
+from cluster.recordings.folder import RecordingFolder, RecordingsError, Row, Wanted
 from cluster.recordings.replay import NewJudge, Replayed, replay, why_not
 from cluster.recordings.show import dollars, milliseconds
 from deployments.recordings.arrow import pa, parquet
@@ -64,11 +64,11 @@ class Chosen:
     left_out: Counter[str]
 
 
-def choose(folder: TraceFolder, wanted: Wanted, limit: int | None) -> Chosen:
+def choose(folder: RecordingFolder, wanted: Wanted, limit: int | None) -> Chosen:
     """How many requests will be judged again.
 
     Raises:
-        TracesError: none.
+        RecordingsError: none.
     """
     left_out: Counter[str] = Counter()
     usable = 0
@@ -80,7 +80,7 @@ def choose(folder: TraceFolder, wanted: Wanted, limit: int | None) -> Chosen:
     if usable == 0:
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "none is like that"
         needed = "; judging again needs what was asked and answered: record with content: full" if left_out else ""
-        raise TracesError(f"no recorded request can be judged again ({reasons}){needed}")
+        raise RecordingsError(f"no recorded request can be judged again ({reasons}){needed}")
     return Chosen(usable if limit is None else min(limit, usable), left_out)
 
 

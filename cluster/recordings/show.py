@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from cluster.recordings.folder import Row, TraceFolder, TracesError, Wanted
+from cluster.recordings.folder import RecordingFolder, RecordingsError, Row, Wanted
 
 _LISTED = (
     "request_id",
@@ -30,26 +30,26 @@ _LISTED = (
 _COLOURS = {"answered": "green", "failed": "red", "cancelled": "yellow"}
 
 
-def newest(folder: TraceFolder, wanted: Wanted, limit: int) -> list[Row]:
+def newest(folder: RecordingFolder, wanted: Wanted, limit: int) -> list[Row]:
     """The last of the wanted requests, the newest first, without their content."""
     return heapq.nlargest(limit, folder.rows(wanted, _LISTED), key=lambda row: row["arrived_at"])
 
 
-def one(folder: TraceFolder, wanted: Wanted, name: str) -> Row:
+def one(folder: RecordingFolder, wanted: Wanted, name: str) -> Row:
     """The request whose id, or trace's id, is `name` or begins with it.
 
     Raises:
-        TracesError: there is none, or more than one.
+        RecordingsError: there is none, or more than one.
     """
     found = [
         row for row in folder.rows(wanted) if row["request_id"].startswith(name) or (row["trace_id"] or "") == name
     ]
     exact = [row for row in found if row["request_id"] == name]
     if not found:
-        raise TracesError(f"no recorded request has the id {name}")
+        raise RecordingsError(f"no recorded request has the id {name}")
     if len(found) > 1 and len(exact) != 1:
         ids = ", ".join(row["request_id"] for row in found[:5])
-        raise TracesError(f"{len(found)} recorded requests begin with {name}: {ids}; give more of the id")
+        raise RecordingsError(f"{len(found)} recorded requests begin with {name}: {ids}; give more of the id")
     return (exact or found)[0]
 
 

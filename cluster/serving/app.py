@@ -7,6 +7,7 @@ judge ──handle──► remote:BACKEND, one deployment for each remote backe
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -18,6 +19,7 @@ from ray.serve.schema import LoggingConfig
 
 from cluster.config.backends import RemoteBackendConfig, RemoteReplicas, VllmBackendConfig
 from cluster.config.cross_field import cross_field_errors
+from cluster.config.former_keys import former_keys_in, notice, with_current_keys
 from cluster.config.schema import ClusterConfig, JudgeReplicas
 from cluster.serving.embedded_model import default_cache_dir
 from cluster.serving.ray_private import with_version
@@ -31,6 +33,9 @@ from deployments.resilience.breaker import BreakerSettings
 from deployments.resilience.limits import LimitSettings
 from deployments.resilience.retries import RetrySettings
 from deployments.secrets import Secret
+
+_log = logging.getLogger(__name__)
+
 
 APP_NAME = "fusion"
 
@@ -87,7 +92,7 @@ def build(
         "max_queued": judge.max_queued,
         "keys": None if keys is None else Secret(env=keys),
         "targets": config.targets(),
-        "traces": config.traces and config.traces.settings(config.fingerprint, default_cache_dir()),
+        "recordings": config.recordings and config.recordings.settings(config.fingerprint, default_cache_dir()),
         "tracing": config.tracing_settings(),
     }
     app = _deployment(_asgi_ingress(Judge), **options).bind(catalogue, handles, **settings)
@@ -102,7 +107,9 @@ def application(args: dict[str, Any]) -> Application:
     Raises:
         ValueError: the configuration is invalid.
     """
-    config = ClusterConfig.model_validate(args)
+    for former in former_keys_in(args):
+        _log.warning("%s", notice(former))
+    config = ClusterConfig.model_validate(with_current_keys(args))
     if problems := [f"{'.'.join(map(str, where))}: {what}" for where, what in cross_field_errors(config)]:
         raise ValueError("; ".join(problems))
     return build(config)

@@ -13,14 +13,14 @@ from opentelemetry import context as otel_context
 
 from deployments.api.chat_endpoint import REQUEST_HEADERS
 from deployments.api.chat_request import ChatRequest
-from deployments.observability.exporter import TRACES, Exporter
+from deployments.observability.exporter import RECORDINGS, Exporter
 from deployments.observability.identity import replica_name, request_id
 from deployments.observability.tracing.members import Traced
 from deployments.observability.tracing.provider import Tracing, context_of
 from deployments.observability.tracing.request_spans import RequestSpans
 from deployments.observability.tracing.settings import TracingSettings
 from deployments.recordings.fused_request import Account, FusedRequest
-from deployments.recordings.settings import TraceSettings
+from deployments.recordings.settings import RecordingSettings
 from fusion.errors import FusionError
 from fusion.member import Member, MemberProfile
 from fusion.presets import Task
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 class Instrumentation:
     """Records and traces a replica's requests, as far as each is configured. Make it in the replica's event loop."""
 
-    def __init__(self, traces: TraceSettings | None, tracing: TracingSettings | None) -> None:
+    def __init__(self, recordings: RecordingSettings | None, tracing: TracingSettings | None) -> None:
         name = replica_name()
-        self._recorder = None if traces is None else _recorder(traces, name)
+        self._recorder = None if recordings is None else _recorder(recordings, name)
         self._tracing = None if tracing is None else Tracing(tracing, name)
 
     def traced(self, member: Member, profiles: Mapping[str, MemberProfile]) -> Member:
@@ -127,11 +127,11 @@ class RequestScope:
         )
 
 
-def _recorder(settings: TraceSettings, name: str) -> Recorder:
+def _recorder(settings: RecordingSettings, name: str) -> Recorder:
     from deployments.recordings.recorder import Recorder
 
     recorder = Recorder(settings, name)
-    Exporter({"": recorder}, family=TRACES).start()
+    Exporter({"": recorder}, family=RECORDINGS).start()
     return recorder
 
 

@@ -26,7 +26,7 @@ from deployments.members.replica import MemberStatus
 from deployments.observability.exporter import JUDGE, Exporter
 from deployments.observability.tracing.settings import TracingSettings
 from deployments.recordings.fused_request import Account
-from deployments.recordings.settings import TraceSettings
+from deployments.recordings.settings import RecordingSettings
 from deployments.resilience.limits import Limiter, LimitSettings
 from deployments.resilience.targets import Targets
 from deployments.secrets import Secret
@@ -65,7 +65,7 @@ class Judge:
         max_queued: requests that wait for a slot; more are refused.
         keys: where the API's keys are, None when it is open.
         targets: the hedge and the fallbacks of those members that have any.
-        traces: where requests are recorded, None when they are not.
+        recordings: where requests are recorded, None when they are not.
         tracing: where spans go, None when there are none.
     """
 
@@ -79,7 +79,7 @@ class Judge:
         max_queued: int,
         keys: Secret | None,
         targets: Mapping[str, Targets],
-        traces: TraceSettings | None = None,
+        recordings: RecordingSettings | None = None,
         tracing: TracingSettings | None = None,
     ) -> None:
         self.catalogue = catalogue
@@ -92,7 +92,7 @@ class Judge:
         }
         self._backends = {name: reached[handle.deployment_id] for name, handle in handles.items()}
         self._targets = targets
-        self._instrumentation = _instrumentation(traces, tracing)
+        self._instrumentation = _instrumentation(recordings, tracing)
         trace = None if self._instrumentation is None else partial(self._instrumentation.traced, profiles=profiles)
         side = judge_side(self._backends, profiles, targets, trace)
         self._members = side.members
@@ -270,12 +270,12 @@ class Judge:
         return self._targets[member].fallbacks if member in self._targets else ()
 
 
-def _instrumentation(traces: TraceSettings | None, tracing: TracingSettings | None) -> Instrumentation | None:
-    if traces is None and tracing is None:
+def _instrumentation(recordings: RecordingSettings | None, tracing: TracingSettings | None) -> Instrumentation | None:
+    if recordings is None and tracing is None:
         return None
     from deployments.judge.instrumentation import Instrumentation
 
-    return Instrumentation(traces, tracing)
+    return Instrumentation(recordings, tracing)
 
 
 async def _status(backend: Reached, members: Sequence[str]) -> Mapping[str, MemberStatus]:

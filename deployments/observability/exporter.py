@@ -17,7 +17,7 @@ Make = Callable[..., Any]
 PREFIX = "fusion_member_"
 
 
-TRACES_PREFIX = "fusion_traces_"
+RECORDINGS_PREFIX = "fusion_recordings_"
 
 
 PERIOD_S = 1.0
@@ -44,8 +44,8 @@ METRICS: Mapping[str, str] = {
 """Every number of a member, without the prefix, and what it says."""
 
 
-TRACES_METRICS: Mapping[str, str] = {
-    "recorded_total": "requests that were recorded",
+RECORDINGS_METRICS: Mapping[str, str] = {
+    "written_total": "requests that were recorded",
     "dropped_total": "requests that were not recorded: too many waited to be written, or they cannot be",
     "write_failures_total": "attempts to write, or to hand over a file, that failed",
     "queued": "requests that wait to be written",
@@ -74,7 +74,7 @@ class Family:
 MEMBERS = Family(PREFIX, METRICS, "member")
 
 
-TRACES = Family(TRACES_PREFIX, TRACES_METRICS, None)
+RECORDINGS = Family(RECORDINGS_PREFIX, RECORDINGS_METRICS, None)
 
 
 JUDGE = Family("fusion_judge_", JUDGE_METRICS, None)

@@ -1,4 +1,4 @@
-"""The columns of a recorded request. docs/traces.md lists them, and a test holds both together.
+"""The columns of a recorded request. docs/recordings.md lists them, and a test holds both together.
 
 A new column is one more `Column` here and one more row there: readers fill in null where an older file lacks it, so it
 needs no new `SCHEMA_VERSION`. That changes only when a column is removed, or means something else than before.

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from deployments.recordings.arrow import fs
 from deployments.recordings.segment import write_parquet
-from deployments.recordings.settings import KeepSettings, TraceSettings, is_local
+from deployments.recordings.settings import KeepSettings, RecordingSettings, is_local
 
 OURS = re.compile(r"(?:^|/)day=(\d{4}-\d\d-\d\d)/(\d{8}T\d{6}-[\w.-]+)\.parquet$")
 """The path of a file of ours, below where they are all kept: nothing else is ever removed."""
@@ -116,7 +116,7 @@ class ObjectStore:
         return f"{self._base}/{segment.parent.name}/{_file_of(segment).name}"
 
 
-def destination(settings: TraceSettings) -> Destination:
+def destination(settings: RecordingSettings) -> Destination:
     """Where the settings say.
 
     Raises:

@@ -26,14 +26,17 @@ class Finishing:
     """Hands full segments to their destination, and those that replicas which died have left behind; removes what need
     not be kept. A segment's lock is held until its file is there."""
 
-    def __init__(self, destination: Destination, keep: KeepSettings, what: str) -> None:
+    def __init__(
+        self, destination: Destination, keep: KeepSettings, what: str, former_spool: Path | None = None
+    ) -> None:
         self._destination = destination
+        self._spools = [destination.spool] if former_spool is None else [destination.spool, former_spool]
         self._keep = keep
         self._full: deque[Segment] = deque()
         self._news = threading.Event()
         self._ending = False
         self.outage = Outage(what)
-        self._thread = threading.Thread(target=self._run, name="traces-files", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="recordings-files", daemon=True)
         self._thread.start()
 
     @property
@@ -74,11 +77,12 @@ class Finishing:
             self._full.popleft().close()
 
     def _adopt(self) -> None:
-        for path, lock in abandoned(self._destination.spool):
-            try:
-                self._hand_over(path)
-            finally:
-                os.close(lock)
+        for spool in self._spools:
+            for path, lock in abandoned(spool):
+                try:
+                    self._hand_over(path)
+                finally:
+                    os.close(lock)
 
     def _hand_over(self, segment: Path) -> None:
         if not self._destination.holds(segment):

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from deployments.recordings.destination import destination
@@ -19,7 +20,7 @@ from deployments.recordings.fused_request import FusedRequest
 from deployments.recordings.outage import Outage
 from deployments.recordings.row import Recording
 from deployments.recordings.segment import Segment
-from deployments.recordings.settings import TraceSettings
+from deployments.recordings.settings import RecordingSettings, is_local
 from fusion.errors import whereabouts
 
 FLUSH_S = 0.5
@@ -49,7 +50,7 @@ class Recorder:
         ValueError: at construction, when the path is no folder and no object store that Arrow knows.
     """
 
-    def __init__(self, settings: TraceSettings, replica: str) -> None:
+    def __init__(self, settings: RecordingSettings, replica: str) -> None:
         key = b"" if settings.hash_key is None else settings.hash_key.read().encode()
         self._recording = Recording(settings.content, key, {"config_hash": settings.config_hash, "replica": replica})
         self._rotate = settings.rotate
@@ -57,7 +58,8 @@ class Recorder:
         target = destination(settings)
         self._spool = target.spool
         self._writing = Outage(f"recording requests in {self._spool}")
-        self._finishing = Finishing(target, settings.keep, f"finishing files in {settings.path}")
+        former_spool = None if is_local(settings.path) or not settings.former_spool else Path(settings.former_spool)
+        self._finishing = Finishing(target, settings.keep, f"finishing files in {settings.path}", former_spool)
         # What is put in and what is taken out have a counter each, for each is written by one thread alone.
         self._queue: deque[FusedRequest] = deque()
         self._put_chars = self._taken_chars = 0
@@ -66,7 +68,7 @@ class Recorder:
         self._segment: Segment | None = None
         self._begun_at = 0.0
         self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="traces", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="recordings", daemon=True)
         self._thread.start()
 
     def record(self, request: FusedRequest) -> None:
@@ -80,7 +82,7 @@ class Recorder:
 
     def counters(self) -> Mapping[str, float]:
         return {
-            "recorded_total": self._recorded,
+            "written_total": self._recorded,
             "dropped_total": self._refused + self._lost,
             "write_failures_total": self._writing.failures + self._finishing.outage.failures,
             "queued": len(self._queue),

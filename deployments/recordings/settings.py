@@ -32,20 +32,25 @@ class KeepSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class TraceSettings:
-    """Where requests are recorded, and how much of them.
-
-    `path` is a folder or an object store's URL. `spool` is the local folder in which what goes to an object store is
-    collected. `hash_key` is there exactly when content is `hash`. `config_hash` names the configuration in every row.
-    """
+class RecordingSettings:
+    """Where requests are recorded, and how much of them."""
 
     path: str
+    """A folder, or an object store's URL."""
     spool: str
+    """The local folder that collects what goes to an object store."""
     content: Content = "none"
+    """What is kept of prompts and answers: nothing, their digests, or all of it."""
     hash_key: Secret | None = None
+    """The key of the digests. Set exactly when `content` is `hash`."""
     rotate: RotateSettings = RotateSettings()
+    """When a file is finished and the next one begun."""
     keep: KeepSettings = KeepSettings()
+    """Which finished files are removed."""
     config_hash: str = ""
+    """The configuration's fingerprint, written into every row."""
+    former_spool: str | None = None
+    """Where earlier releases collected what goes to an object store. What they left there is finished too."""
 
 
 def is_local(path: str) -> bool:

@@ -55,7 +55,7 @@ def config(url: str, port: int, folder: Path, collector: str) -> dict[str, Any]:
         },
         "server": {"port": port},
         "judge": {"max_ongoing": AT_ONCE // 2, "max_queued": 1},
-        "traces": {"path": str(folder / "traces")},
+        "recordings": {"path": str(folder / "recordings")},
         "tracing": {"endpoint": collector},
     }
 

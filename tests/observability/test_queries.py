@@ -13,7 +13,7 @@ from tests.observability.prometheus import NotPromQL, Prometheus
 from tests.support.queries import of_alerts, of_panels
 
 ELSEWHERE = (
-    "fusion-overview: Traces: dropped",  # that takes a disk that fails until thousands of requests wait
+    "fusion-overview: Recordings: dropped",  # that takes a disk that fails until thousands of requests wait
     "fusion-judge: Failed calls by replica: ",  # outcomes travel as values: one that raises is a defect
 )
 """What this load makes no series of."""

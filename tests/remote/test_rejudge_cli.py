@@ -59,7 +59,7 @@ def api() -> Iterator[tuple[str, list[tuple[str | None, dict[str, Any]]]]]:
 
 
 @pytest.fixture
-def traces(tmp_path: Path) -> Path:
+def folder(tmp_path: Path) -> Path:
     members = {
         "ada": ScriptedMember(Answer("It is four.")),
         "bob": ScriptedMember(Answer("It is five.")),
@@ -97,8 +97,8 @@ def run(*arguments: object, code: int = 0) -> Any:
     return result
 
 
-def test_a_remote_judge_is_asked_at_its_api(traces: Path, config: Path, api: tuple[str, Any]) -> None:
-    said = json.loads(run("--traces", traces, "-c", config, "--judge", "arbiter", "--json").stdout)
+def test_a_remote_judge_is_asked_at_its_api(folder: Path, config: Path, api: tuple[str, Any]) -> None:
+    said = json.loads(run("--recordings", folder, "-c", config, "--judge", "arbiter", "--json").stdout)
     assert (said["requests"], said["compared"], said["agreed"], said["agreement"]) == (3, 3, 0, 0.0)
     assert said["wins"] == {"bob": {"old": 0, "new": 3}, "ada": {"old": 3, "new": 0}}
     assert said["judge_cost_usd"]["new"] == pytest.approx(3 * (1000 + 20) / 1e6)
@@ -112,38 +112,38 @@ def test_a_remote_judge_is_asked_at_its_api(traces: Path, config: Path, api: tup
     ]
 
 
-def test_the_comparison_is_shown(traces: Path, config: Path, tmp_path: Path, api: tuple[str, Any]) -> None:
+def test_the_comparison_is_shown(folder: Path, config: Path, tmp_path: Path, api: tuple[str, Any]) -> None:
     guidance = tmp_path / "guidance.txt"
     guidance.write_text("Odd numbers are better.\n")
     target = tmp_path / "out.parquet"
-    result = run("--traces", traces, "-c", config, "-j", "arbiter", "-n", 2, "-o", target, "--prompt", guidance)
+    result = run("--recordings", folder, "-c", config, "-j", "arbiter", "-n", 2, "-o", target, "--prompt", guidance)
     assert "the same winner in 0 of 2 verdicts (0%)" in result.stdout
     assert pq.read_table(target).num_rows == 2
     assert api[1][0][1]["messages"][0]["content"].startswith("Odd numbers are better.\n\n")
 
 
 def test_a_judge_of_a_running_service_is_asked_by_its_name(
-    traces: Path, api: tuple[str, Any], monkeypatch: pytest.MonkeyPatch
+    folder: Path, api: tuple[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FUSION_API_KEY", "sk-judge")
-    said = json.loads(run("--traces", traces, "--url", api[0], "--judge", "engine", "--json").stdout)
+    said = json.loads(run("--recordings", folder, "--url", api[0], "--judge", "engine", "--json").stdout)
     assert said["wins"]["bob"]["new"] == 3
     assert said["judge_cost_usd"]["new"] is None  # nobody said what it costs
     assert {body["model"] for _, body in api[1]} == {"engine"}
 
 
-def test_a_judge_that_refuses_is_reported(traces: Path, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_judge_that_refuses_is_reported(folder: Path, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUDGE_KEY", "sk-wrong")
-    result = run("--traces", traces, "-c", config, "--judge", "arbiter", code=1)
+    result = run("--recordings", folder, "-c", config, "--judge", "arbiter", code=1)
     assert "no decision for 3: judge_failed: arbiter (unauthorized)" in result.stdout
     assert "no decision came about" in result.stderr
     assert "sk-wrong" not in result.output
 
 
-def test_what_cannot_be_asked_is_said(traces: Path, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    unknown = run("--traces", traces, "-c", config, "--judge", "nobody", code=1)
+def test_what_cannot_be_asked_is_said(folder: Path, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown = run("--recordings", folder, "-c", config, "--judge", "nobody", code=1)
     assert "there is no member 'nobody' in the configuration; known are arbiter, engine" in unknown.stderr
-    engine = run("--traces", traces, "-c", config, "--judge", "engine", code=1)
+    engine = run("--recordings", folder, "-c", config, "--judge", "engine", code=1)
     assert "start `fusion serve` and say where with --url" in engine.stderr
     monkeypatch.delenv("JUDGE_KEY")
-    assert "JUDGE_KEY is unset" in run("--traces", traces, "-c", config, "--judge", "arbiter", code=1).stderr
+    assert "JUDGE_KEY is unset" in run("--recordings", folder, "-c", config, "--judge", "arbiter", code=1).stderr

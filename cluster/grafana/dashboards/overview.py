@@ -147,16 +147,16 @@ OVERVIEW = Dashboard(
                     (Query(share(per("preset", rate(_EXITS)), per("preset", rate(_REQUESTS))), "{{preset}}"),),
                 ),
                 Panel(
-                    "Traces",
+                    "Recordings",
                     "Fused requests a second that are recorded, and that are not because writing falls behind.",
                     "reqps",
                     (
                         Query(
-                            f"sum(rate(ray_fusion_traces_recorded_total{{{OF_APPLICATION}}}[$__rate_interval]))",
+                            f"sum(rate(ray_fusion_recordings_written_total{{{OF_APPLICATION}}}[$__rate_interval]))",
                             "recorded",
                         ),
                         Query(
-                            f"sum(rate(ray_fusion_traces_dropped_total{{{OF_APPLICATION}}}[$__rate_interval]))",
+                            f"sum(rate(ray_fusion_recordings_dropped_total{{{OF_APPLICATION}}}[$__rate_interval]))",
                             "dropped",
                         ),
                     ),

@@ -1,10 +1,11 @@
-"""`fusion traces`, and the part of the configuration that it is about."""
+"""`fusion recordings`, and the part of the configuration that it is about."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typer.testing import CliRunner
 from cluster.cli.main import app
 from cluster.config.loader import ConfigError, check_secrets, load
 from cluster.config.schema import ClusterConfig
-from cluster.recordings.folder import TraceFolder, Wanted
+from cluster.recordings.folder import RecordingFolder, Wanted
 from deployments.recordings.columns import SCHEMA
 from deployments.recordings.row import Recording
 from deployments.recordings.segment import Segment
@@ -31,7 +32,7 @@ DAY_S = 86400.0
 
 
 @pytest.fixture
-async def traces(tmp_path: Path) -> Path:
+async def folder(tmp_path: Path) -> Path:
     """Three requests on two days, the last of which failed."""
     down = {"ada": ScriptedMember(Fail(MemberUnavailable("down"))), "judge": ScriptedMember()}
     first = await fused_request(name="aaa-1")
@@ -55,8 +56,8 @@ def ids(result: Any) -> list[str]:
     return [json.loads(line)["request_id"] for line in result.stdout.splitlines()]
 
 
-async def test_requests_are_listed_newest_first_and_filtered(traces: Path) -> None:
-    listed = run("traces", "ls", "--traces", traces, "--json")
+async def test_requests_are_listed_newest_first_and_filtered(folder: Path) -> None:
+    listed = run("recordings", "ls", "--recordings", folder, "--json")
     assert ids(listed) == ["bbb-1", "aaa-2", "aaa-1"]
     for filters, found in [
         (["--day", "2025-11-25"], ["aaa-2", "aaa-1"]),
@@ -67,8 +68,8 @@ async def test_requests_are_listed_newest_first_and_filtered(traces: Path) -> No
         (["--preset", "fusion/test", "--day", "2025-11-26"], ["bbb-1"]),
         (["--preset", "fusion/other"], []),
     ]:
-        assert ids(run("traces", "ls", "--traces", traces, "--json", *filters)) == found
-    table = run("traces", "ls", "--traces", traces).stdout
+        assert ids(run("recordings", "ls", "--recordings", folder, "--json", *filters)) == found
+    table = run("recordings", "ls", "--recordings", folder).stdout
     assert "no_quorum" in table
     assert "2 of 3" in table
     assert "It is four." not in listed.stdout  # a list needs no content, and reads none
@@ -79,41 +80,41 @@ async def test_a_request_that_ended_after_midnight_is_one_of_the_day_on_which_it
     target = tmp_path / "day=2025-11-26" / file.name
     target.parent.mkdir()
     file.rename(target)
-    assert ids(run("traces", "ls", "--traces", tmp_path, "--json", "--day", "2025-11-25")) == ["late"]
-    assert ids(run("traces", "ls", "--traces", tmp_path, "--json", "--day", "2025-11-26")) == []
+    assert ids(run("recordings", "ls", "--recordings", tmp_path, "--json", "--day", "2025-11-25")) == ["late"]
+    assert ids(run("recordings", "ls", "--recordings", tmp_path, "--json", "--day", "2025-11-26")) == []
 
 
-async def test_one_request_is_shown_by_the_beginning_of_its_id(traces: Path) -> None:
-    shown = run("traces", "show", "aaa-1", "--traces", traces).stdout
+async def test_one_request_is_shown_by_the_beginning_of_its_id(folder: Path) -> None:
+    shown = run("recordings", "show", "aaa-1", "--recordings", folder).stdout
     for part in ("It is four.", "no connection", "ada won by judge's verdict", "What is two and two?"):
         assert part in shown
-    assert json.loads(run("traces", "show", "b", "--traces", traces, "--json").stdout)["outcome"] == "failed"
-    assert "aaa-1, aaa-2" in run("traces", "show", "a", "--traces", traces, code=1).stderr
-    assert "no recorded request" in run("traces", "show", "zzz", "--traces", traces, code=1).stderr
+    assert json.loads(run("recordings", "show", "b", "--recordings", folder, "--json").stdout)["outcome"] == "failed"
+    assert "aaa-1, aaa-2" in run("recordings", "show", "a", "--recordings", folder, code=1).stderr
+    assert "no recorded request" in run("recordings", "show", "zzz", "--recordings", folder, code=1).stderr
 
 
-async def test_requests_are_exported_with_all_that_is_known(traces: Path, tmp_path: Path) -> None:
-    lines = [json.loads(line) for line in run("traces", "export", "--traces", traces).stdout.splitlines()]
+async def test_requests_are_exported_with_all_that_is_known(folder: Path, tmp_path: Path) -> None:
+    lines = [json.loads(line) for line in run("recordings", "export", "--recordings", folder).stdout.splitlines()]
     assert [line["request_id"] for line in lines] == ["aaa-1", "aaa-2", "bbb-1"]
     assert set(lines[0]) == set(SCHEMA.names)
-    table = run("traces", "export", "--traces", traces, "--format", "csv", "--outcome", "answered").stdout
+    table = run("recordings", "export", "--recordings", folder, "--format", "csv", "--outcome", "answered").stdout
     rows = list(csv.DictReader(io.StringIO(table)))
     assert [json.loads(row["candidates"])[0]["content"] for row in rows] == ["It is four.", "It is four."]
     whole = tmp_path / "all.parquet"
-    run("traces", "export", "--traces", traces, "--format", "parquet", "-o", whole)
+    run("recordings", "export", "--recordings", folder, "--format", "parquet", "-o", whole)
     assert pq.read_table(whole).num_rows == 3
     assert pq.read_schema(whole).metadata == SCHEMA.metadata
-    assert ids(run("traces", "ls", "--traces", whole, "--json")) == ["bbb-1", "aaa-2", "aaa-1"]
-    assert "give a file with -o" in run("traces", "export", "--traces", traces, "-f", "parquet", code=2).stderr
+    assert ids(run("recordings", "ls", "--recordings", whole, "--json")) == ["bbb-1", "aaa-2", "aaa-1"]
+    assert "give a file with -o" in run("recordings", "export", "--recordings", folder, "-f", "parquet", code=2).stderr
 
 
-async def test_files_that_cannot_be_read_are_skipped_and_named(traces: Path) -> None:
-    day = traces / "day=2025-11-25"
+async def test_files_that_cannot_be_read_are_skipped_and_named(folder: Path) -> None:
+    day = folder / "day=2025-11-25"
     (day / "torn.parquet").write_bytes(next(day.glob("2*.parquet")).read_bytes()[:-100])
     pq.write_table(pa.table({"a": [1]}), day / "foreign.parquet")
     newer = pa.table({"a": [1]}).replace_schema_metadata({"schema_version": "2"})
     pq.write_table(newer, day / "newer.parquet")
-    result = run("traces", "ls", "--traces", traces, "--json", code=1)
+    result = run("recordings", "ls", "--recordings", folder, "--json", code=1)
     assert ids(result) == ["bbb-1", "aaa-2", "aaa-1"]
     assert "torn.parquet: Parquet magic bytes not found" in result.stderr
     assert "foreign.parquet: it holds no recorded requests" in result.stderr
@@ -123,29 +124,52 @@ async def test_files_that_cannot_be_read_are_skipped_and_named(traces: Path) -> 
 async def test_what_is_being_written_is_read_too(tmp_path: Path) -> None:
     segment = Segment(tmp_path, NOW, "r1-00000")
     segment.append(Recording().batch([await fused_request()]))
-    assert [row["request_id"] for row in TraceFolder(str(tmp_path)).rows(Wanted())] == ["request-1"]
+    assert [row["request_id"] for row in RecordingFolder(str(tmp_path)).rows(Wanted())] == ["request-1"]
     segment.close()
 
 
-async def test_a_file_that_lacks_columns_is_read_and_exported(traces: Path, tmp_path: Path) -> None:
-    file = next((traces / "day=2025-11-26").iterdir())
+async def test_a_file_that_lacks_columns_is_read_and_exported(folder: Path, tmp_path: Path) -> None:
+    file = next((folder / "day=2025-11-26").iterdir())
     table = pq.read_table(file, partitioning=None)
     old = table.drop_columns(["verdicts", "candidates", "trace_id"]).append_column("dropped_since", pa.array(["x"]))
     pq.write_table(old.replace_schema_metadata({"schema_version": "1"}), file)
-    lines = run("traces", "export", "--traces", traces, "--day", "2025-11-26").stdout
+    lines = run("recordings", "export", "--recordings", folder, "--day", "2025-11-26").stdout
     assert json.loads(lines)["request_id"] == "bbb-1"
-    run("traces", "ls", "--traces", traces)
-    run("traces", "show", "bbb-1", "--traces", traces)
+    run("recordings", "ls", "--recordings", folder)
+    run("recordings", "show", "bbb-1", "--recordings", folder)
     whole = tmp_path / "all.parquet"
-    run("traces", "export", "--traces", traces, "-f", "parquet", "-o", whole)
+    run("recordings", "export", "--recordings", folder, "-f", "parquet", "-o", whole)
     assert pq.read_table(whole).column("trace_id").to_pylist() == [None] * 3
 
 
 def test_where_nothing_is_recorded_that_is_said(tmp_path: Path) -> None:
-    assert "there is no such folder" in run("traces", "ls", "--traces", tmp_path / "no", code=1).stderr
-    assert "nothing is recorded in" in run("traces", "ls", "--traces", tmp_path, code=1).stderr
-    assert "Give --traces PATH" in run("traces", "ls", code=2).stderr
-    assert "write it as 2026-01-31" in run("traces", "ls", "--traces", tmp_path, "--day", "31.1.", code=2).stderr
+    assert "there is no such folder" in run("recordings", "ls", "--recordings", tmp_path / "no", code=1).stderr
+    assert "nothing is recorded in" in run("recordings", "ls", "--recordings", tmp_path, code=1).stderr
+    assert "Give --recordings PATH" in run("recordings", "ls", code=2).stderr
+    assert (
+        "write it as 2026-01-31" in run("recordings", "ls", "--recordings", tmp_path, "--day", "31.1.", code=2).stderr
+    )
+
+
+async def test_the_former_names_of_the_commands_go_on_working_and_say_so(folder: Path, tmp_path: Path) -> None:
+    current = run("recordings", "ls", "--recordings", folder, "--json")
+    former = run("traces", "ls", f"--traces={folder}", "--json")
+    assert former.stdout == current.stdout
+    assert former.stderr.splitlines() == [
+        "fusion traces is now called fusion recordings; the former name is accepted in this release only",
+        "--traces is now called --recordings; the former name is accepted in this release only",
+    ]
+    assert current.stderr == ""
+    page = run("report", "--traces", folder, "-o", tmp_path / "report.html").stderr
+    assert "fusion report is now called fusion recordings report" in page
+    assert (tmp_path / "report.html").exists()
+
+
+def test_the_help_shows_current_names_alone() -> None:
+    shown = run("--help").stdout + run("recordings", "--help").stdout + run("recordings", "ls", "--help").stdout
+    assert "--recordings" in shown
+    assert "traces" not in shown
+    assert re.search(r"^\W*report\b", run("--help").stdout, re.MULTILINE) is None
 
 
 CONFIG: Mapping[str, Any] = {
@@ -156,7 +180,7 @@ CONFIG: Mapping[str, Any] = {
 
 
 @pytest.mark.parametrize(
-    ("traces", "complaint"),
+    ("recordings", "complaint"),
     [
         ({"path": "t", "content": "hash"}, "content: hash needs hash_key_env"),
         ({"path": "t", "hash_key_env": "K"}, "hash_key_env belongs to content: hash, this is none"),
@@ -167,27 +191,29 @@ CONFIG: Mapping[str, Any] = {
         ({"path": "t", "content": "some"}, "content"),
     ],
 )
-def test_a_configuration_of_traces_that_cannot_be_meant(traces: Any, complaint: str, tmp_path: Path) -> None:
+def test_a_configuration_of_traces_that_cannot_be_meant(recordings: Any, complaint: str, tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
-    file.write_text(yaml.safe_dump({**CONFIG, "traces": traces}))
+    file.write_text(yaml.safe_dump({**CONFIG, "recordings": recordings}))
     with pytest.raises(ConfigError, match=complaint) as raised:
         load(file)
     assert "secret" not in str(raised.value)
 
 
 def test_a_key_for_hashing_that_is_not_there_is_found_before_the_start(tmp_path: Path) -> None:
+    hashed = {"path": "t", "content": "hash", "hash_key_env": "NO_KEY"}
     file = tmp_path / "config.yaml"
-    file.write_text(yaml.safe_dump({**CONFIG, "traces": {"path": "t", "content": "hash", "hash_key_env": "NO_KEY"}}))
-    with pytest.raises(ConfigError, match=r"traces.hash_key_env: the environment variable NO_KEY is unset"):
+    file.write_text(yaml.safe_dump({**CONFIG, "recordings": hashed}))
+    with pytest.raises(ConfigError, match=r"recordings.hash_key_env: the environment variable NO_KEY is unset"):
         check_secrets(file, load(file), {})
 
 
 def test_what_a_replica_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    config = ClusterConfig.model_validate({**CONFIG, "traces": {"path": "kept", "keep": {"days": 3}}})
-    assert config.traces
-    settings = config.traces.settings(config.fingerprint, tmp_path / "cache")
-    assert (settings.path, settings.spool) == (str(tmp_path / "kept"), str(tmp_path / "cache" / "traces"))
+    config = ClusterConfig.model_validate({**CONFIG, "recordings": {"path": "kept", "keep": {"days": 3}}})
+    assert config.recordings
+    settings = config.recordings.settings(config.fingerprint, tmp_path / "cache")
+    assert (settings.path, settings.spool) == (str(tmp_path / "kept"), str(tmp_path / "cache" / "recordings"))
+    assert settings.former_spool == str(tmp_path / "cache" / "traces")
     assert (settings.keep.days, settings.config_hash) == (3, config.fingerprint)
 
 

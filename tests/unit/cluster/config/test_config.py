@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cluster.config.backends import RemoteBackendConfig
+from cluster.config.former_keys import with_current_keys
 from cluster.config.loader import EMBEDDED, ConfigError, check_secrets, load
 from cluster.config.schema import ClusterConfig
 from deployments.resilience.targets import Targets
@@ -267,3 +270,40 @@ def changed_file(config: ClusterConfig) -> ClusterConfig:
     backends = {name: backend for name, backend in config.backends.items() if name != "file"}
     assert all(isinstance(backend, RemoteBackendConfig) or name == "engine" for name, backend in backends.items())
     return config.model_copy(update={"backends": backends})
+
+
+def test_a_key_under_its_former_name_is_accepted_with_a_notice(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = written(tmp_path, {**GOOD, "traces": {"path": "kept"}})
+    line = file.read_text().splitlines().index("traces:") + 1
+    assert load(file) == ClusterConfig.model_validate({**GOOD, "recordings": {"path": "kept"}})
+    (notice,) = caplog.messages
+    accepted = "traces: this key is now called recordings; the former name is accepted in this release only"
+    assert notice == f"{file}:{line}:1: {accepted}"
+    (mistake,) = problems(tmp_path, {**GOOD, "traces": {"path": "kept", "contents": "full"}})
+    assert mistake == f"{line + 2} recordings.contents: unknown key; did you mean content?"
+
+
+def test_a_key_under_both_of_its_names_is_refused_with_both_places(tmp_path: Path) -> None:
+    found = problems(tmp_path, {"traces": {"path": "a"}, **GOOD, "recordings": {"path": "b"}})
+    says = "this key stands here twice: traces is the former name of recordings; give recordings only"
+    last = len((tmp_path / "config.yaml").read_text().splitlines())
+    assert found == [f"1 traces: {says}", f"{last - 1} recordings: {says}"]
+
+
+def test_the_notice_of_a_former_key_is_one_line_on_standard_error(tmp_path: Path) -> None:
+    api = {"kind": "remote", "base_url": "https://example.com/v1"}
+    members = {"ada": {"backend": "api", "model": "a"}}
+    presets = {"fusion/merge": {"mode": "merge", "panel": ["ada"], "judge": "ada"}}
+    config = {"backends": {"api": api}, "members": members, "presets": presets, "traces": {"path": "kept"}}
+    command = [sys.executable, "-m", "cluster.cli.main", "check", "-c", str(written(tmp_path, config))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr.count("\n") == 1
+    assert "traces: this key is now called recordings" in done.stderr
+
+
+def test_manifests_that_were_rendered_with_a_former_key_still_load() -> None:
+    assert with_current_keys({**GOOD, "traces": {"path": "kept"}}) == {**GOOD, "recordings": {"path": "kept"}}
+    with pytest.raises(ValueError, match="traces and recordings are the same key"):
+        with_current_keys({**GOOD, "traces": {"path": "a"}, "recordings": {"path": "b"}})

@@ -43,8 +43,8 @@ def _backend(**changes: Any) -> dict[str, Any]:
         (_backend(base_url="http://localhost:9/v1"), "backends.api.base_url: in a pod the loopback address is the pod"),
         (_backend(api_key_env="A=B"), "backends.api.api_key_env: 'A=B' is not a valid name"),
         (_backend(api_key_file="keys/api"), "backends.api.api_key_file: 'keys/api' is relative"),
-        ({"traces": {"path": "traces"}}, "traces.path: 'traces' is relative"),
-        ({"traces": {"path": "s3://bucket/traces", "spool": "spool"}}, "traces.spool: 'spool' is relative"),
+        ({"recordings": {"path": "recordings"}}, "recordings.path: 'recordings' is relative"),
+        ({"recordings": {"path": "s3://bucket/recordings", "spool": "spool"}}, "recordings.spool: 'spool' is relative"),
     ],
 )
 def test_it_is_refused_with_its_place(changes: dict[str, Any], said: str, tmp_path: Path) -> None:
@@ -61,9 +61,9 @@ def test_what_kubectl_does_not_take_is_refused(tmp_path: Path) -> None:
     assert "`kubectl apply` accepts 200000" in refused.output
 
 
-@pytest.mark.parametrize("path", ["s3://bucket/traces", "/var/lib/fusion/traces"])
+@pytest.mark.parametrize("path", ["s3://bucket/recordings", "/var/lib/fusion/recordings"])
 def test_what_it_can_carry_is_rendered(path: str, tmp_path: Path) -> None:
-    rendered = _render(_config(traces={"path": path}), tmp_path)
+    rendered = _render(_config(recordings={"path": path}), tmp_path)
     assert rendered.exit_code == 0, rendered.output
     served = yaml.safe_load(yaml.safe_load(rendered.output)["spec"]["serveConfigV2"])
-    assert served["applications"][0]["args"]["traces"] == {"path": path}
+    assert served["applications"][0]["args"]["recordings"] == {"path": path}

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from cluster.cli.main import app
 from cluster.recordings.figures import COLUMNS, gather
-from cluster.recordings.folder import TraceFolder, Wanted
+from cluster.recordings.folder import RecordingFolder, Wanted
 from deployments.recordings.row import Content
 from fusion.errors import MemberUnavailable
 from fusion.testing import Answer, Fail, ScriptedMember
@@ -22,7 +22,7 @@ from tests.support.recorded import NOON, fused_request, panel, recorded
 DAY_S = 86400.0
 
 
-async def traces(folder: Path, content: Content = "full") -> Path:
+async def recorded_requests(folder: Path, content: Content = "full") -> Path:
     """Four requests on three days: a verdict, one by the second judge, a failure, and a lone answer."""
     down = ScriptedMember(Fail(MemberUnavailable("down")))
     replaced = {**panel(), "spare": ScriptedMember(favouring("five"))}
@@ -39,7 +39,7 @@ async def traces(folder: Path, content: Content = "full") -> Path:
 
 
 async def test_the_figures_are_what_was_recorded(tmp_path: Path) -> None:
-    folder = TraceFolder(str(await traces(tmp_path)))
+    folder = RecordingFolder(str(await recorded_requests(tmp_path)))
     found = gather(folder.rows(Wanted(), COLUMNS))
     assert found.requests == 4
     assert found.outcomes == {"answered": 1, "degraded": 2, "failed": 1}
@@ -75,7 +75,7 @@ async def test_candidates_are_compared_by_what_is_kept_of_them(
         "judge": ScriptedMember(favouring("four")),
     }
     recorded(tmp_path, [await fused_request(same)], content, b"key")
-    found = gather(TraceFolder(str(tmp_path)).rows(Wanted(), COLUMNS))
+    found = gather(RecordingFolder(str(tmp_path)).rows(Wanted(), COLUMNS))
     assert (found.agreements, found.compared_by) == ([] if content == "none" else [1.0], compared_by)
 
 
@@ -99,10 +99,10 @@ class _Page(HTMLParser):
 
 
 async def test_the_page_needs_nothing_but_itself_and_holds_no_content(tmp_path: Path) -> None:
-    folder = await traces(tmp_path / "kept")
+    folder = await recorded_requests(tmp_path / "kept")
     (folder / "day=2025-11-25" / "<b>torn.parquet").write_bytes(b"PAR1")
     target = tmp_path / "report.html"
-    result = run("--traces", folder, "-o", target, code=1)
+    result = run("--recordings", folder, "-o", target, code=1)
     assert "4 requests in" in result.stderr
     assert "torn.parquet" in result.stderr
     text = target.read_text()
@@ -131,7 +131,7 @@ async def test_the_page_needs_nothing_but_itself_and_holds_no_content(tmp_path: 
 async def test_what_is_not_known_is_said(tmp_path: Path) -> None:
     free = {"ada": ScriptedMember(Answer("a", usage=None)), "bob": ScriptedMember(), "judge": ScriptedMember()}
     recorded(tmp_path, [await fused_request(free, "merge", profiles={})], "none")
-    run("--traces", tmp_path, "-o", tmp_path / "report.html")
+    run("--recordings", tmp_path, "-o", tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text()
     assert "No cost is known" in text
     assert "How far candidates agree is not known" in text
@@ -139,13 +139,13 @@ async def test_what_is_not_known_is_said(tmp_path: Path) -> None:
 
 
 async def test_a_page_about_nothing_is_not_made(tmp_path: Path) -> None:
-    await traces(tmp_path)
-    result = run("--traces", tmp_path, "-o", tmp_path / "report.html", "--preset", "fusion/other", code=1)
+    await recorded_requests(tmp_path)
+    result = run("--recordings", tmp_path, "-o", tmp_path / "report.html", "--preset", "fusion/other", code=1)
     assert "no recorded request is like that" in result.stderr
     assert not (tmp_path / "report.html").exists()
 
 
 def run(*arguments: object, code: int = 0) -> Any:
-    result = CliRunner().invoke(app, ["report", *(str(argument) for argument in arguments)])
+    result = CliRunner().invoke(app, ["recordings", "report", *(str(argument) for argument in arguments)])
     assert result.exit_code == code, result.output
     return result

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deployments.judge.chain import judge_side
-from deployments.observability.exporter import MEMBERS, METRICS, PERIOD_S, PREFIX, TRACES, Exporter, Family
+from deployments.observability.exporter import MEMBERS, METRICS, PERIOD_S, PREFIX, RECORDINGS, Exporter, Family
 from deployments.providers.backend import RemoteBackend
 from deployments.providers.replica import RemoteMembers, RemoteSettings
 from deployments.recordings.recorder import Recorder
-from deployments.recordings.settings import TraceSettings
+from deployments.recordings.settings import RecordingSettings
 from deployments.resilience.breaker import BreakerSettings
 from deployments.resilience.limits import LimitSettings
 from deployments.resilience.retries import RetrySettings
@@ -127,10 +127,10 @@ async def test_every_number_of_a_member_has_its_description_and_its_row_in_the_d
 
 
 def test_every_number_of_recording_has_its_row_in_the_documentation(tmp_path: Path) -> None:
-    recorder = Recorder(TraceSettings(str(tmp_path), ""), "r1")
+    recorder = Recorder(RecordingSettings(str(tmp_path), ""), "r1")
     recorder.close()
-    assert list(recorder.counters()) == list(TRACES.says)
-    assert _documented(TRACES.prefix) == _rows(TRACES)
+    assert list(recorder.counters()) == list(RECORDINGS.says)
+    assert _documented(RECORDINGS.prefix) == _rows(RECORDINGS)
 
 
 def test_a_family_of_one_has_no_tag() -> None:
@@ -139,9 +139,9 @@ def test_a_family_of_one_has_no_tag() -> None:
     def make(name: str, description: str, tag_keys: tuple[str, ...]) -> Noted:
         return made.setdefault(name, Noted(name, description, tag_keys))
 
-    Exporter({"": Counts({"recorded_total": 3})}, make, make, TRACES).export()
+    Exporter({"": Counts({"written_total": 3})}, make, make, RECORDINGS).export()
     (noted,) = made.values()
-    assert (noted.name, noted.tag_keys, noted.told) == ("fusion_traces_recorded_total", (), [(3, {})])
+    assert (noted.name, noted.tag_keys, noted.told) == ("fusion_recordings_written_total", (), [(3, {})])
 
 
 def _documented(prefix: str) -> list[tuple[str, str, str]]:

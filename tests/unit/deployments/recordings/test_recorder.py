@@ -25,19 +25,19 @@ from deployments.recordings.finishing import Finishing
 from deployments.recordings.recorder import Recorder
 from deployments.recordings.row import Recording
 from deployments.recordings.segment import Segment, abandoned, batches, write_parquet
-from deployments.recordings.settings import KeepSettings, RotateSettings, TraceSettings
+from deployments.recordings.settings import KeepSettings, RecordingSettings, RotateSettings
 from deployments.secrets import Secret
 from fusion.chat import ImagePart, Message, Reasoning, Request, Sampling, TextPart, Tool, ToolCall
 from fusion.errors import MemberUnavailable
 from fusion.testing import Answer, Fail, ScriptedMember
 from tests.support.recorded import fused_request
 
-PAGE = Path(__file__).parents[4] / "docs" / "traces.md"
+PAGE = Path(__file__).parents[4] / "docs" / "recordings.md"
 NOW = datetime(2025, 11, 25, 12, tzinfo=UTC)
 
 
-def settings(folder: Path, **more: Any) -> TraceSettings:
-    return TraceSettings(str(folder), str(folder / "spool"), **{"content": "full", **more})
+def settings(folder: Path, **more: Any) -> RecordingSettings:
+    return RecordingSettings(str(folder), str(folder / "spool"), **{"content": "full", **more})
 
 
 def files(folder: Path) -> list[Path]:
@@ -205,7 +205,7 @@ async def test_files_are_finished_when_they_are_full_and_when_the_recorder_ends(
     recorder.record(await fused_request(name="two"))
     recorder.close()
     assert [pq.read_table(file).column("request_id").to_pylist() for file in files(tmp_path)] == [["one"], ["two"]]
-    assert recorder.counters() == {"recorded_total": 2, "dropped_total": 0, "write_failures_total": 0, "queued": 0}
+    assert recorder.counters() == {"written_total": 2, "dropped_total": 0, "write_failures_total": 0, "queued": 0}
     metadata = pq.read_schema(files(tmp_path)[0]).metadata
     assert metadata[b"schema_version"] == str(SCHEMA_VERSION).encode()
 
@@ -229,7 +229,7 @@ async def test_a_path_that_cannot_be_written_costs_no_request_and_one_line(
     ]
     (tmp_path / "taken").unlink()
     recorder.close()
-    assert recorder.counters()["recorded_total"] == 4
+    assert recorder.counters()["written_total"] == 4
     assert "works again" in caplog.text
 
 
@@ -282,7 +282,7 @@ async def test_an_object_store_is_given_whole_files_and_may_be_away_for_a_while(
     store = tmp_path / "store"
     store.mkdir()
     bucket = pyarrow.fs.SubTreeFileSystem(str(store), pyarrow.fs.LocalFileSystem())
-    away = Unreachable(bucket, "traces/", tmp_path / "spool")
+    away = Unreachable(bucket, "recordings/", tmp_path / "spool")
     segment = Segment(away.spool, NOW, "r1-00000")
     segment.append(Recording("full").batch([await fused_request()]))
     finishing = Finishing(away, KeepSettings(), "finishing")
@@ -291,21 +291,34 @@ async def test_an_object_store_is_given_whole_files_and_may_be_away_for_a_while(
     assert left_over(away.spool) == [segment.path]
     away.down = False
     finishing.close(time.monotonic() + 10)
-    (file,) = (store / "traces").glob("day=*/*.parquet")
+    (file,) = (store / "recordings").glob("day=*/*.parquet")
     assert pq.read_table(file).num_rows == 1
-    assert [found.path for found in away.finished()] == ["traces/day=2025-11-25/20251125T120000-r1-00000.parquet"]
+    assert [found.path for found in away.finished()] == ["recordings/day=2025-11-25/20251125T120000-r1-00000.parquet"]
     away.remove(away.finished()[0])
     assert not file.exists()
     assert left_over(away.spool) == []
 
 
+async def test_what_an_earlier_release_left_in_its_spool_is_finished(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    store = pyarrow.fs.SubTreeFileSystem(str(tmp_path / "store"), pyarrow.fs.LocalFileSystem())
+    left = Segment(tmp_path / "traces", NOW, "r0-00000")
+    left.append(Recording("full").batch([await fused_request()]))
+    left.close()
+    destination = ObjectStore(store, "kept", tmp_path / "recordings")
+    finishing = Finishing(destination, KeepSettings(), "finishing", tmp_path / "traces")
+    finishing.close(time.monotonic() + 10)
+    assert pq.read_table(tmp_path / "store" / "kept").num_rows == 1
+    assert left_over(tmp_path / "traces") == []
+
+
 def test_a_url_names_an_object_store_and_a_file_url_a_folder(tmp_path: Path) -> None:
     in_s3 = destinations.destination(
-        TraceSettings("s3://bucket/traces?region=eu-north-1&endpoint_override=127.0.0.1:9", str(tmp_path))
+        RecordingSettings("s3://bucket/recordings?region=eu-north-1&endpoint_override=127.0.0.1:9", str(tmp_path))
     )
     assert isinstance(in_s3, ObjectStore)
     assert in_s3.spool == tmp_path
-    in_folder = destinations.destination(TraceSettings(f"file://{tmp_path}/a%20b", "unused"))
+    in_folder = destinations.destination(RecordingSettings(f"file://{tmp_path}/a%20b", "unused"))
     assert in_folder.spool == tmp_path / "a b"
 
 
@@ -335,8 +348,8 @@ async def test_what_need_not_be_kept_is_removed_and_nothing_else(tmp_path: Path)
 
 
 def test_the_key_for_hashing_is_read_where_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRACES_KEY", "a key")
-    hashing = settings(tmp_path, content="hash", hash_key=Secret(env="TRACES_KEY"))
+    monkeypatch.setenv("RECORDINGS_KEY", "a key")
+    hashing = settings(tmp_path, content="hash", hash_key=Secret(env="RECORDINGS_KEY"))
     Recorder(hashing, "r1").close()
     assert "a key" not in repr(hashing)
 

@@ -35,13 +35,13 @@ class Traced:
 
 @pytest.fixture(scope="module")
 def traced(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
-    folder = tmp_path_factory.mktemp("traces")
+    folder = tmp_path_factory.mktemp("recordings")
     path = folder / "config.yaml"
     with collecting() as collector:
         config = scripted_config()
         config["backends"]["api"] = {"kind": "remote", "base_url": f"{served.url}/v1"}
         config["members"]["far"] = {"backend": "api", "model": "four"}
-        config["traces"] = {"path": str(folder / "kept"), "content": "full"}
+        config["recordings"] = {"path": str(folder / "kept"), "content": "full"}
         config["tracing"] = {"endpoint": collector.url}
         path.write_text(yaml.safe_dump(config, sort_keys=False))
         loaded = load(path)

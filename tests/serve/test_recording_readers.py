@@ -1,4 +1,4 @@
-"""The queries in docs/traces.md, run as they are written there."""
+"""The queries in docs/recordings.md, run as they are written there."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import pytest
 
 from tests.support.recorded import fused_request, recorded
 
-PAGE = (Path(__file__).parents[2] / "docs" / "traces.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "recordings.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)
-def traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three requests in the folder that the page speaks of, and what must not be taken for one."""
 
     async def requests() -> list[object]:
         return [await fused_request(name=f"r{number}") for number in range(3)]
 
-    recorded(tmp_path / "traces", asyncio.run(requests()))  # type: ignore[arg-type]
-    (tmp_path / "traces" / "day=2025-11-25" / ".20251125T130000-r1-00001.arrows").write_bytes(b"being written")
+    recorded(tmp_path / "recordings", asyncio.run(requests()))  # type: ignore[arg-type]
+    (tmp_path / "recordings" / "day=2025-11-25" / ".20251125T130000-r1-00001.arrows").write_bytes(b"being written")
     monkeypatch.chdir(tmp_path)
 
 
@@ -42,6 +42,6 @@ def test_duckdb() -> None:
 @pytest.mark.parametrize("library", ["pandas", "polars"])
 def test_pandas_and_polars(library: str, capsys: pytest.CaptureFixture[str]) -> None:
     (code,) = (block for block in blocks("python") if f"import {library}" in block)
-    exec(compile(code, "docs/traces.md", "exec"), {})
+    exec(compile(code, "docs/recordings.md", "exec"), {})
     shown = capsys.readouterr().out
     assert re.search(r"best-of +ada +3" if library == "pandas" else r"ada +┆ 0.00006 +┆ 3", shown), shown
