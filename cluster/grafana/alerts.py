@@ -38,7 +38,7 @@ def alerts(objectives: Objectives) -> tuple[Alert, ...]:
     failed = 'ray_fusion_requests_total{outcome="no_quorum"}'
     unjudged = 'ray_fusion_requests_total{degraded=~"judge_.*|jury_incomplete"}'
     requests = "sum by (application, preset) (rate(ray_fusion_requests_total[5m]))"
-    buckets = "sum by (le, application, preset) (rate(ray_fusion_request_s_bucket[5m]))"
+    buckets = "sum by (le, application, preset) (rate(ray_fusion_request_duration_seconds_bucket[5m]))"
     depth = "sum by (application) (ray_fusion_judge_running) + sum by (application) (ray_fusion_judge_queued)"
     # Replicas export their own target, so that the alert follows what is configured.
     target = "sum by (application) (ray_fusion_judge_target_queue_depth)"

@@ -165,10 +165,10 @@ class Judge:
                     fused = await self._fuse(task, timed, started_at, (account, *scope.observers))
                     scope.answered(fused)
         except BaseException as error:
-            self._metrics.failed(task, account, error)
+            self._metrics.request_failed(task, account, error)
             raise
         first_at = None if timed is None else timed.first_at
-        self._metrics.answered(task, account, fused, None if first_at is None else first_at - started_at)
+        self._metrics.request_answered(task, account, fused, None if first_at is None else first_at - started_at)
         return fused
 
     async def _fuse(
@@ -211,7 +211,7 @@ class Judge:
             raise
         spoke = self.catalogue.profiles[completion.answered_by or member]
         took_s = asyncio.get_running_loop().time() - began_at
-        self._metrics.asked(completion, spoke.name, cost_usd(completion.usage, spoke.price), took_s)
+        self._metrics.member_answered(completion, spoke.name, cost_usd(completion.usage, spoke.price), took_s)
         return completion
 
     async def _enter(self, at_most_s: float) -> None:

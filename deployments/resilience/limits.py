@@ -221,7 +221,7 @@ class Limiting:
     def counters(self) -> Mapping[str, float]:
         return {
             "limit_waits_total": self._waits,
-            "limit_waited_s_total": self._waited_s,
+            "limit_wait_seconds_total": self._waited_s,
             "limit_refusals_total": self._refused,
             "limit_running": self._running,
             "limit_queued": self._queued,

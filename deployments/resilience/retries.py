@@ -45,7 +45,7 @@ class Retrying:
         self._rng = rng
         self._budget = RetryBudget(percent=settings.budget_percent, reserve=settings.budget_reserve)
         self._retries = 0
-        self._unaffordable = 0
+        self._over_budget = 0
 
     async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
         loop = asyncio.get_running_loop()
@@ -86,7 +86,7 @@ class Retrying:
     def counters(self) -> Mapping[str, float]:
         return {
             "retries_total": self._retries,
-            "retries_unaffordable_total": self._unaffordable,
+            "retries_over_budget_total": self._over_budget,
             "retry_budget_left": self._budget.left,
         }
 
@@ -108,7 +108,7 @@ class Retrying:
 
     def _affordable(self) -> bool:
         affordable = self._budget.try_spend()
-        self._unaffordable += not affordable
+        self._over_budget += not affordable
         return affordable
 
 

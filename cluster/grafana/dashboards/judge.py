@@ -69,7 +69,12 @@ JUDGE = Dashboard(
                     "ops",
                     (Query(per("member", _judged("injections")), "{{member}}"),),
                 ),
-                Panel("Time to judge", "Of all presets.", "s", quantiles("ray_fusion_judge_s", OF_APPLICATION)),
+                Panel(
+                    "Time to judge",
+                    "All presets together.",
+                    "s",
+                    quantiles("ray_fusion_judge_duration_seconds", OF_APPLICATION),
+                ),
             ),
         ),
         Row(

@@ -88,7 +88,7 @@ MEMBERS = Dashboard(
                     (
                         Query(
                             share(
-                                per("member", rate(_calls("limit_waited_s_total"))),
+                                per("member", rate(_calls("limit_wait_seconds_total"))),
                                 per("member", rate(_calls("limit_waits_total"))),
                             ),
                             "{{member}}",
@@ -105,7 +105,7 @@ MEMBERS = Dashboard(
                     "Retries",
                     "Calls a second that were repeated, and that the budget did not allow to repeat.",
                     "ops",
-                    (_by_member("retries_total"), _by_member("retries_unaffordable_total", "{{member}} unaffordable")),
+                    (_by_member("retries_total"), _by_member("retries_over_budget_total", "{{member}} unaffordable")),
                 ),
             ),
         ),

@@ -41,7 +41,7 @@ OVERVIEW = Dashboard(
                     "p99",
                     "Of a hundred fused requests, all but the slowest take less.",
                     "s",
-                    (quantiles("ray_fusion_request_s", OF_PRESET)[2],),
+                    (quantiles("ray_fusion_request_duration_seconds", OF_PRESET)[2],),
                     "number",
                     6,
                 ),
@@ -103,7 +103,7 @@ OVERVIEW = Dashboard(
                     (
                         Query(
                             "histogram_quantile(0.9, "
-                            + per("le, preset", rate(f"ray_fusion_request_s_bucket{{{OF_PRESET}}}"))
+                            + per("le, preset", rate(f"ray_fusion_request_duration_seconds_bucket{{{OF_PRESET}}}"))
                             + ")",
                             "{{preset}}",
                         ),
@@ -114,26 +114,26 @@ OVERVIEW = Dashboard(
                     "Latency",
                     "From the request to the end of the answer.",
                     "s",
-                    quantiles("ray_fusion_request_s", OF_PRESET),
+                    quantiles("ray_fusion_request_duration_seconds", OF_PRESET),
                 ),
                 Panel(
                     "Time to the first token",
                     "Of streamed answers.",
                     "s",
-                    quantiles("ray_fusion_first_token_s", OF_PRESET),
+                    quantiles("ray_fusion_time_to_first_token_seconds", OF_PRESET),
                 ),
                 Panel(
                     "Panel",
                     "From convening the panel until enough of it is in.",
                     "s",
-                    quantiles("ray_fusion_panel_s", OF_PRESET),
+                    quantiles("ray_fusion_panel_duration_seconds", OF_PRESET),
                 ),
-                Panel("Judge", "What judging takes.", "s", quantiles("ray_fusion_judge_s", OF_PRESET)),
+                Panel("Judge", "What judging takes.", "s", quantiles("ray_fusion_judge_duration_seconds", OF_PRESET)),
                 Panel(
                     "Added over the slowest member",
                     "What fusing costs beyond the slowest member that was waited for.",
                     "s",
-                    quantiles("ray_fusion_added_s", OF_PRESET),
+                    quantiles("ray_fusion_added_latency_seconds", OF_PRESET),
                 ),
             ),
         ),

@@ -109,9 +109,9 @@ def test_an_alert_fires_when_it_should_and_not_before(tmp_path: Path) -> None:
         'ray_fusion_judge_queued{application="fusion",replica="b"}': "0x60",
         'ray_fusion_judge_target_queue_depth{application="fusion",replica="a"}': "4x60",
         'ray_fusion_judge_target_queue_depth{application="fusion",replica="b"}': "4x60",
-        f'ray_fusion_request_s_bucket{{{of},le="60"}}': "0+90x60",
-        f'ray_fusion_request_s_bucket{{{of},le="120"}}': "0+100x60",
-        f'ray_fusion_request_s_bucket{{{of},le="+Inf"}}': "0+100x60",
+        f'ray_fusion_request_duration_seconds_bucket{{{of},le="60"}}': "0+90x60",
+        f'ray_fusion_request_duration_seconds_bucket{{{of},le="120"}}': "0+100x60",
+        f'ray_fusion_request_duration_seconds_bucket{{{of},le="+Inf"}}': "0+100x60",
         'ray_fusion_cost_usd_total{application="fusion",member="claude",stage="panel"}': "0+0.1x90",
     }
     fires = {

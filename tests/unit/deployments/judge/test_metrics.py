@@ -1,19 +1,14 @@
-"""What requests come to, as it is counted; and that the page about it says the same."""
+"""What a judge replica counts of its requests."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import pytest
-
-from deployments.judge.metrics import OTHER, REQUEST_METRICS, SINGLE, Metric, RequestMetrics, TimedWatcher
-from deployments.observability.exporter import JUDGE
+from deployments.judge.metrics import OTHER, SINGLE, Metric, RequestMetrics, TimedWatcher
 from deployments.recordings.fused_request import Account
 from fusion.chat import Completion, Delta, Usage
 from fusion.errors import MemberUnavailable, NoQuorum
@@ -21,8 +16,6 @@ from fusion.pricing import Price
 from fusion.runtime.runner import fuse
 from fusion.testing import Answer, Fail, Reply, ScriptedMember
 from tests.support.panels import Recorder, profile, scene, shown_answers
-
-PAGE = Path(__file__).parents[4] / "docs" / "metrics.md"
 
 
 @dataclass
@@ -61,9 +54,9 @@ class Counted:
         try:
             fused = await fuse(task, pool, observers=(account,))
         except NoQuorum as error:
-            self.metrics.failed(task, account, error)
+            self.metrics.request_failed(task, account, error)
         else:
-            self.metrics.answered(task, account, fused, 0.25)
+            self.metrics.request_answered(task, account, fused, 0.25)
         self.metrics.export()
 
     def told(self, name: str) -> list[tuple[float, tuple[str, ...]]]:
@@ -112,12 +105,15 @@ async def test_a_verdict_is_counted_with_all_that_belongs_to_it() -> None:
     assert (tokens["ada", "panel", "input"], tokens["ada", "panel", "output"]) == (10, 5)
     assert tokens["judge", "judge", "input"] == 20, "of both orders"
     assert counted.told("cost_usd_total") == [(20.0, ("ada", "panel"))]
-    for name, labels in (("request_s", ("fusion/test", "best-of")), ("panel_s", ("fusion/test",))):
+    for name, labels in (
+        ("request_duration_seconds", ("fusion/test", "best-of")),
+        ("panel_duration_seconds", ("fusion/test",)),
+    ):
         [(value, told)] = counted.told(name)
         assert value >= 0
         assert told == labels
-    assert counted.told("first_token_s") == [(0.25, ("fusion/test",))]
-    assert len(counted.told("judge_s")) == len(counted.told("added_s")) == 1
+    assert counted.told("time_to_first_token_seconds") == [(0.25, ("fusion/test",))]
+    assert len(counted.told("judge_duration_seconds")) == len(counted.told("added_latency_seconds")) == 1
 
 
 async def test_orders_that_disagree_are_a_tie() -> None:
@@ -149,7 +145,7 @@ async def test_a_failure_has_its_code_and_its_candidates_and_no_latency() -> Non
     await counted.fuse({**fails, "judge": favouring("four")})
     assert counted.told("requests_total") == [(1, ("fusion/test", "best-of", "no_quorum", ""))]
     assert (1, ("ada", "unavailable")) in counted.told("candidates_total")
-    assert counted.told("request_s") == []
+    assert counted.told("request_duration_seconds") == []
 
 
 async def test_an_attack_is_counted_and_a_panel_of_its_own_is_other() -> None:
@@ -166,18 +162,18 @@ async def test_an_agreement_is_an_exit() -> None:
     task, _ = scene({**same, "judge": favouring("four")})
     await counted.fuse({**same, "judge": favouring("four")}, agreement=type(task.preset.agreement)())
     assert counted.told("agreement_exits_total") == [(1, ("fusion/test",))]
-    assert counted.told("judge_s") == []
+    assert counted.told("judge_duration_seconds") == []
 
 
 def test_one_member_alone() -> None:
     counted = Counted()
-    counted.metrics.asked(Completion("four", usage=Usage(3, 1, cached_tokens=2)), "ada", 0.5, 1.25)
+    counted.metrics.member_answered(Completion("four", usage=Usage(3, 1, cached_tokens=2)), "ada", 0.5, 1.25)
     counted.metrics.member_call_failed(MemberUnavailable("no"))
     counted.metrics.member_call_failed(asyncio.CancelledError())
     counted.metrics.export()
     ends = [labels for _, labels in counted.told("requests_total")]
     assert ends == [("", SINGLE, outcome, "") for outcome in ("answered", "unavailable", "cancelled")]
-    assert counted.told("request_s") == [(1.25, ("", SINGLE))]
+    assert counted.told("request_duration_seconds") == [(1.25, ("", SINGLE))]
     assert counted.told("cost_usd_total") == [(0.5, ("ada", SINGLE))]
     kinds = {labels[2]: value for value, labels in counted.told("tokens_total")}
     assert kinds == {"input": 3, "output": 1, "cached": 2}
@@ -185,10 +181,10 @@ def test_one_member_alone() -> None:
 
 def test_what_was_exported_is_not_exported_again() -> None:
     counted = Counted()
-    counted.metrics.asked(Completion("four"), "ada", None, 1.0)
+    counted.metrics.member_answered(Completion("four"), "ada", None, 1.0)
     counted.metrics.export()
     counted.metrics.export()
-    assert len(counted.told("requests_total")) == len(counted.told("request_s")) == 1
+    assert len(counted.told("requests_total")) == len(counted.told("request_duration_seconds")) == 1
 
 
 async def test_the_first_piece_of_a_stream_is_timed_and_every_piece_comes_through() -> None:
@@ -201,18 +197,3 @@ async def test_the_first_piece_of_a_stream_is_timed_and_every_piece_comes_throug
     timed.on_delta(Delta("b"))
     assert timed.first_at == first_at is not None
     assert recorder.text == "ab"
-
-
-@pytest.mark.parametrize("metric", REQUEST_METRICS, ids=lambda metric: metric.name)
-def test_every_metric_has_its_row_in_the_documentation(metric: Metric) -> None:
-    labels = ", ".join(f"`{label}`" for label in metric.labels)
-    row = f"| `ray_{metric.name}` | {metric.kind} | {labels} | {metric.description} |"
-    assert row in PAGE.read_text(encoding="utf-8")
-
-
-def test_the_documentation_has_no_other_rows() -> None:
-    rows = re.findall(r"^\| `ray_(fusion_\w+)` \| \w+ \| `", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    assert rows == [metric.name for metric in REQUEST_METRICS]
-    for name, says in JUDGE.says.items():
-        kind = "counter" if name.endswith("_total") else "gauge"
-        assert f"| `ray_{JUDGE.prefix}{name}` | {kind} | {says} |" in PAGE.read_text(encoding="utf-8")

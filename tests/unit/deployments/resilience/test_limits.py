@@ -119,7 +119,7 @@ async def test_what_was_waited_is_taken_from_the_calls_time() -> None:
     member = limited(ada, concurrency=1)
     await asyncio.gather(member.ask(CALL), member.ask(CALL))
     assert [call.timeout_s for call in ada.calls] == [60.0, 56.0]
-    assert member.counters()["limit_waited_s_total"] == 4.0
+    assert member.counters()["limit_wait_seconds_total"] == 4.0
 
 
 # --- waiting no longer than the call may take -------------------------------------------------------------------------

@@ -258,7 +258,7 @@ async def test_a_dead_backend_costs_a_tenth_more_calls_and_not_twice_as_many() -
             await member.ask(CALL)
     assert len(ada.calls) == 223
     assert member.counters()["retries_total"] == 23
-    assert member.counters()["retries_unaffordable_total"] > 0
+    assert member.counters()["retries_over_budget_total"] > 0
 
 
 @given(st.lists(st.tuples(st.floats(0.0, 5.0), st.booleans(), st.floats(0.0, 9.0)), min_size=1, max_size=40))
