@@ -1,18 +1,22 @@
-"""What the commands that read recorded requests have in common: their options, and how they speak."""
+"""What the commands that read recordings share: their options, each declared once, and how they report problems."""
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from enum import StrEnum
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 from typer.core import TyperCommand
+
+from cluster.recordings.filter import RecordingFilter
 
 if TYPE_CHECKING:
     from cluster.config.schema import ClusterConfig
@@ -32,35 +36,68 @@ class Outcome(StrEnum):
     cancelled = "cancelled"
 
 
-Recordings = Annotated[
+RecordingsPath = Annotated[
     str | None,
     typer.Option(
-        "--recordings", metavar="PATH", help="Folder, object store URL, or one file. Default: the configuration's."
+        "--recordings",
+        metavar="PATH",
+        help="Folder, object store URL, or Parquet file. Default: recordings.path of --config.",
     ),
 ]
 
 
 ConfigFile = Annotated[
-    Path | None, typer.Option("--config", "-c", metavar="FILE", help="Configuration whose recordings.path is meant.")
+    Path | None, typer.Option("--config", "-c", metavar="FILE", help="Configuration that has recordings.path.")
 ]
 
 
-Day = Annotated[str | None, typer.Option(metavar="DAY", help="Only this day (UTC): 2026-01-31, today.")]
+Day = Annotated[str | None, typer.Option(metavar="DAY", help="Filter by day (UTC): 2026-01-31, or today.")]
 
 
-Since = Annotated[str | None, typer.Option(metavar="DAY", help="Only from this day on (UTC).")]
+def recordings_path(recordings: RecordingsPath = None, config: ConfigFile = None) -> str:
+    """The place that `--recordings` or a configuration names."""
+    return recordings or configured_path(config)
 
 
-Until = Annotated[str | None, typer.Option(metavar="DAY", help="Only up to this day (UTC).")]
+def recording_filter(
+    day: Day = None,
+    since: Annotated[str | None, typer.Option(metavar="DAY", help="Filter by arrival on or after this day.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="DAY", help="Filter by arrival on or before this day.")] = None,
+    preset: Annotated[str | None, typer.Option("--preset", "-p", metavar="ID", help="Filter by preset.")] = None,
+    member: Annotated[
+        str | None, typer.Option("--member", "-m", metavar="NAME", help="Filter by a member of the panel.")
+    ] = None,
+    outcome: Annotated[Outcome | None, typer.Option(help="Filter by outcome.")] = None,
+) -> RecordingFilter:
+    """The recordings that a command's options select."""
+    if day is not None and (since is not None or until is not None):
+        fail("give either --day, or --since and --until", EXIT_BAD_USAGE)
+    return RecordingFilter(_day(day or since), _day(day or until), preset, member, outcome and outcome.value)
 
 
-PresetName = Annotated[str | None, typer.Option("--preset", "-p", metavar="ID", help="Only of this preset.")]
+def with_options(**builders: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command, in place of each named parameter, the options of a function that makes its value of them."""
 
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        options = {name: inspect.signature(build, eval_str=True).parameters for name, build in builders.items()}
+        parameters: list[inspect.Parameter] = []
+        for name, parameter in inspect.signature(command, eval_str=True).parameters.items():
+            parameters += options[name].values() if name in options else [parameter]
 
-MemberName = Annotated[str | None, typer.Option("--member", "-m", metavar="NAME", help="Only with this member.")]
+        @wraps(command)
+        def run(**given: Any) -> None:
+            built = {
+                name: build(**{option: given.pop(option) for option in options[name]})
+                for name, build in builders.items()
+            }
+            command(**built, **given)
 
+        keyword_only = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        run.__dict__["__signature__"] = inspect.Signature(keyword_only)
+        return run
 
-OutcomeName = Annotated[Outcome | None, typer.Option(help="Only with this outcome.")]
+    return decorate
 
 
 _FORMER_OPTION = re.compile(r"--traces(?==|$)")
@@ -82,18 +119,18 @@ def warn_renamed(former: str, current: str) -> None:
 
 
 @contextmanager
-def reading(recordings: str | None, config: Path | None) -> Generator[RecordingFolder]:
-    """The folder that is meant. Afterwards what had to be skipped is named, and ends the command with 1."""
+def reading(path: str) -> Generator[RecordingFolder]:
+    """Open a place with recordings. Files that had to be skipped are named at the end, and make the exit code 1."""
     from cluster.recordings.folder import RecordingFolder, RecordingsError
 
-    folder = RecordingFolder(recordings or configured(config))
+    folder = RecordingFolder(path)
     try:
         yield folder
     except RecordingsError as error:
         _name_skipped(folder)
         fail(str(error), EXIT_FAILED)
     except BrokenPipeError:
-        raise typer.Exit(EXIT_FAILED) from None  # whoever read our output has seen enough
+        raise typer.Exit(EXIT_FAILED) from None  # the reader of standard output has closed it
     except OSError as error:
         fail(f"{error.filename or 'output'}: {error.strerror}", EXIT_FAILED)
     if _name_skipped(folder):
@@ -107,6 +144,7 @@ def _name_skipped(folder: RecordingFolder) -> bool:
 
 
 def loaded(file: Path | None) -> ClusterConfig:
+    """Load a configuration, the embedded one by default. One that cannot be used ends the command."""
     from cluster.config.loader import EMBEDDED, ConfigError, load
 
     try:
@@ -116,24 +154,20 @@ def loaded(file: Path | None) -> ClusterConfig:
 
 
 def text_in(file: Path) -> str:
+    """Read a text file. One that cannot be read ends the command."""
     try:
         return file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         fail(f"{file} cannot be read: {type(error).__name__}", EXIT_BAD_USAGE)
 
 
-def configured(file: Path | None) -> str:
+def configured_path(file: Path | None) -> str:
+    """The place that a configuration names. One without it ends the command."""
     config = loaded(file)
     if config.recordings is None:
-        where = f"{file} records nothing: it has no recordings.path" if file else "no folder of recordings is named"
+        where = f"{file} has no recordings.path" if file else "no recordings were named"
         fail(f"{where}. Give --recordings PATH, or -c FILE with recordings: {{path: ...}}", EXIT_BAD_USAGE)
     return config.recordings.path
-
-
-def days(day: str | None, since: str | None, until: str | None) -> tuple[date | None, date | None]:
-    if day is not None and (since is not None or until is not None):
-        fail("give either --day, or --since and --until", EXIT_BAD_USAGE)
-    return _day(day or since), _day(day or until)
 
 
 def _day(text: str | None) -> date | None:
@@ -144,20 +178,23 @@ def _day(text: str | None) -> date | None:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        fail(f"{text!r} is no day: write it as 2026-01-31, or today", EXIT_BAD_USAGE)
+        fail(f"{text!r} is not a day: write it as 2026-01-31, or today", EXIT_BAD_USAGE)
 
 
 def say(renderable: object) -> None:
+    """Print on standard output, in lines of 200 characters where that is not a terminal."""
     console = Console(highlight=False, emoji=False)
     if not console.is_terminal:
-        console.width = 200  # so that lines stay whole for other programs
+        console.width = 200  # so that other programs get each row in one line
     console.print(renderable)
 
 
 def aside(line: str, style: str | None = None) -> None:
+    """Print a line on standard error."""
     Console(stderr=True, highlight=False, emoji=False).print(line, style=style, markup=False, soft_wrap=True)
 
 
 def fail(message: str, code: int) -> NoReturn:
+    """Print the reason on standard error, and end the command with an exit code."""
     aside(message, "red")
     raise typer.Exit(code)

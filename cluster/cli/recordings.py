@@ -1,4 +1,4 @@
-"""`fusion recordings`: what was recorded, listed, shown and exported."""
+"""`fusion recordings`: lists, shows and exports recordings, and reports on them."""
 
 from __future__ import annotations
 
@@ -12,33 +12,29 @@ import typer
 
 from cluster.cli.recording_options import (
     EXIT_BAD_USAGE,
-    ConfigFile,
     Day,
-    MemberName,
-    OutcomeName,
-    PresetName,
-    Recordings,
     RecordingsCommand,
-    Since,
-    Until,
     aside,
-    days,
     fail,
     reading,
+    recording_filter,
+    recordings_path,
     say,
     warn_renamed,
+    with_options,
 )
+from cluster.recordings.filter import RecordingFilter
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
-    help="Look at recorded requests: [bold]ls[/bold], [bold]show[/bold], [bold]export[/bold], [bold]report[/bold].",
+    help="Read recordings: [bold]ls[/bold], [bold]show[/bold], [bold]export[/bold], [bold]report[/bold].",
     epilog="Requests are recorded where the configuration has `recordings: {path: ...}`; see docs/recordings.md.",
 )
 
 
 former_app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
-"""The same commands under the group's former name, `fusion traces`."""
+"""The commands under the group's former name, `fusion traces`."""
 
 
 @former_app.callback()
@@ -48,96 +44,82 @@ def _former_name() -> None:  # pyright: ignore[reportUnusedFunction]
 
 
 class Format(StrEnum):
-    """What can be exported to."""
+    """What recordings can be exported to."""
 
     jsonl = "jsonl"
     csv = "csv"
     parquet = "parquet"
 
 
+@with_options(path=recordings_path, selected=recording_filter)
 def ls(
-    recordings: Recordings = None,
-    config: ConfigFile = None,
-    day: Day = None,
-    since: Since = None,
-    until: Until = None,
-    preset: PresetName = None,
-    member: MemberName = None,
-    outcome: OutcomeName = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="So many at most.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON a request.")] = False,
+    path: str,
+    selected: RecordingFilter,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Maximum number of recordings.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each recording as a line of JSON.")] = False,
 ) -> None:
-    """List recorded requests, the newest first.
+    """List recordings, the newest first.
 
-    What a running service has recorded in a folder is there a second later. A file that cannot be read is skipped and
-    named on standard error, and the exit code is 1 then.
+    What a running service records in a folder appears within a second. A file that cannot be read is skipped and named
+    on standard error, and the exit code is 1.
     """
     from cluster.recordings import export, show
-    from cluster.recordings.folder import Wanted
 
-    wanted = Wanted(*days(day, since, until), preset, member, outcome and outcome.value)
-    with reading(recordings, config) as folder:
-        rows = show.newest(folder, wanted, limit)
+    with reading(path) as folder:
+        rows = show.newest(folder, selected, limit)
         if as_json:
             export.write_jsonl(rows, sys.stdout)
         elif rows:
-            say(show.listing(rows))
+            say(show.summary_table(rows))
         else:
-            aside("no recorded request is like that")
+            aside("no recording matches")
 
 
+@with_options(path=recordings_path)
 def show(
-    request: Annotated[str, typer.Argument(help="The request's id or the beginning of it, or its trace's id.")],
-    recordings: Recordings = None,
-    config: ConfigFile = None,
+    path: str,
+    request: Annotated[str, typer.Argument(help="The request's id or the beginning of it, or its trace id.")],
     day: Day = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
-    """Show one request: every candidate, the judge models, the verdict, times, tokens and cost.
+    """Show one recording: every candidate, the judge models, the verdict, times, tokens and cost.
 
-    A response's id is its header x-request-id. What was asked and answered is shown where content: full recorded it.
+    The id is in the response's header x-request-id. Prompts and answers are shown if they were recorded with
+    content: full.
     """
     from cluster.recordings import export
     from cluster.recordings import show as showing
-    from cluster.recordings.folder import Wanted
 
-    with reading(recordings, config) as folder:
-        row = showing.one(folder, Wanted(*days(day, None, None)), request)
+    with reading(path) as folder:
+        row = showing.find(folder, recording_filter(day), request)
         if as_json:
             typer.echo(export.as_json(row))
         else:
             say(showing.details(row))
 
 
+@with_options(path=recordings_path, selected=recording_filter)
 def export(
-    recordings: Recordings = None,
-    config: ConfigFile = None,
-    form: Annotated[Format, typer.Option("--format", "-f", help="Lines of JSON, a table, or one Parquet file.")] = (
-        Format.jsonl
-    ),
+    path: str,
+    selected: RecordingFilter,
+    form: Annotated[
+        Format, typer.Option("--format", "-f", help="JSON lines, CSV, or one Parquet file.")
+    ] = Format.jsonl,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here; standard output by default.")
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Output file. Default: standard output.")
     ] = None,
-    day: Day = None,
-    since: Since = None,
-    until: Until = None,
-    preset: PresetName = None,
-    member: MemberName = None,
-    outcome: OutcomeName = None,
 ) -> None:
-    """Export recorded requests, oldest file first, with all that was recorded of them.
+    """Export recordings with all of their columns, the oldest file first.
 
-    In CSV the lists (candidates, judge_calls, verdicts) are JSON. Parquet comes in the current schema, whatever version
-    the files have, and needs [bold]-o[/bold].
+    In CSV the lists (candidates, judge_calls, verdicts) are JSON. Parquet is written in the current schema, whatever
+    version the files have, and needs [bold]-o[/bold].
     """
     from cluster.recordings import export as exporting
-    from cluster.recordings.folder import Wanted
 
     if form is Format.parquet and output is None:
         fail("Parquet is not text: give a file with -o", EXIT_BAD_USAGE)
-    wanted = Wanted(*days(day, since, until), preset, member, outcome and outcome.value)
-    with reading(recordings, config) as folder:
-        rows = folder.rows(wanted)
+    with reading(path) as folder:
+        rows = folder.rows(selected)
         if form is Format.parquet and output is not None:
             count = exporting.write_parquet(rows, output)
         else:
@@ -150,34 +132,29 @@ def export(
         aside(f"{count} requests" + (f" in {output}" if output else ""))
 
 
+@with_options(path=recordings_path, selected=recording_filter)
 def report(
+    path: str,
+    selected: RecordingFilter,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="The page; it is written anew if it is there.")
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The page. An existing file is overwritten.")
     ] = Path("report.html"),
-    recordings: Recordings = None,
-    config: ConfigFile = None,
-    day: Day = None,
-    since: Since = None,
-    until: Until = None,
-    preset: PresetName = None,
-    member: MemberName = None,
 ) -> None:
-    """Make one HTML page about recorded requests: latency, cost, wins by member, agreement, degradations.
+    """Write an HTML report: latency, cost, wins by member, agreement, degradations.
 
-    The page needs nothing but itself: its plots are inline, nothing is loaded, and it follows the reader's choice of a
-    light or a dark appearance. It has no prompts and no answers. How far candidates agree is shown where
-    [bold]content[/bold] was recorded, in full or hashed.
+    The page is self-contained: its plots are inline, nothing is loaded, and it follows the reader's light or dark
+    appearance. It holds no prompts and no answers. How far candidates agree is shown if [bold]content[/bold] was
+    recorded, in full or hashed.
     """
     from cluster.recordings import figures
-    from cluster.recordings.folder import RecordingsError, Wanted
+    from cluster.recordings.folder import RecordingsError
     from cluster.recordings.report import page
 
-    wanted = Wanted(*days(day, since, until), preset, member)
-    with reading(recordings, config) as folder:
-        found = figures.gather(folder.rows(wanted, figures.COLUMNS))
+    with reading(path) as folder:
+        found = figures.gather(folder.rows(selected, figures.COLUMNS))
         if not found.requests:
-            raise RecordingsError("no recorded request is like that")
-        notes = [f"left out: {Path(file).name}, {reason}" for file, reason in folder.skipped]
+            raise RecordingsError("no recording matches")
+        notes = [f"skipped: {Path(file).name}, {reason}" for file, reason in folder.skipped]
         output.write_text(page(found, notes), encoding="utf-8")
         aside(f"{found.requests} requests in {output}")
 

@@ -1,4 +1,4 @@
-"""The part of a configuration that says what is recorded, and where spans go."""
+"""The configuration of recordings and of spans."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class RotateConfig(StrictModel):
 
 
 class KeepConfig(StrictModel):
-    """How long files are kept, and how much of them."""
+    """How many days and bytes of files are kept."""
 
     days: Annotated[int, Field(ge=1)] | None = None
     """Days to keep files after their own; None keeps them."""
@@ -36,7 +36,7 @@ class KeepConfig(StrictModel):
 
 
 class RecordingsConfig(StrictModel):
-    """Where fused requests are recorded, and how much of them."""
+    """Where fused requests are recorded, and how much of their content."""
 
     path: Annotated[str, Field(min_length=1)]
     """Folder, or URL of an object store without credentials."""
@@ -72,7 +72,7 @@ class RecordingsConfig(StrictModel):
         return self
 
     def settings(self, config_hash: str, cache_dir: Path) -> RecordingSettings:
-        """What a judge replica is told. A relative folder is below the current one."""
+        """The settings of a judge replica. A relative folder is below the current one."""
         content: Content = self.content
         return RecordingSettings(
             path=str(Path(self.path).absolute()) if not urlsplit(self.path).scheme else self.path,

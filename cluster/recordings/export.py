@@ -1,4 +1,4 @@
-"""Recorded requests in other formats."""
+"""Writes recordings in other formats."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _ROW_GROUP = 1024
 
 
 def as_json(row: Row) -> str:
-    """A request in one line; times in ISO 8601."""
+    """One recording as a line of JSON, with times in ISO 8601."""
     return json.dumps(row, ensure_ascii=False, default=_plain)
 
 
 def write_jsonl(rows: Iterable[Row], out: IO[str]) -> int:
-    """A request a line. Returns how many there are."""
+    """Write one recording a line. Returns their number."""
     count = 0
     for row in rows:
         out.write(as_json(row) + "\n")
@@ -35,7 +35,7 @@ def write_jsonl(rows: Iterable[Row], out: IO[str]) -> int:
 
 
 def write_csv(rows: Iterable[Row], out: IO[str]) -> int:
-    """A line of names, then a request a line; lists are JSON. Returns how many there are."""
+    """Write a header, then one recording a line, with lists as JSON. Returns their number."""
     writer = csv.writer(out)
     writer.writerow([column.name for column in COLUMNS])
     count = 0
@@ -46,7 +46,7 @@ def write_csv(rows: Iterable[Row], out: IO[str]) -> int:
 
 
 def write_parquet(rows: Iterable[Row], target: Path) -> int:
-    """One file, in the current schema whatever versions the rows are from. Returns how many there are."""
+    """Write one file in the current schema, whatever version the rows are from. Returns their number."""
     count = 0
     with parquet.ParquetWriter(target, SCHEMA, compression="zstd") as writer:
         for group in _groups(rows):

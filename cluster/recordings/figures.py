@@ -1,4 +1,4 @@
-"""What a report plots, gathered from recorded requests in one pass."""
+"""Gathers the figures of a report from recordings, in one pass."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ COLUMNS = (
     "candidates.content_hash",
     "stages",
 )
-"""What of a request a report is made from."""
+"""The columns that a report reads."""
 
 
 MAX_COMPARED = 2000
-"""Requests whose candidates are compared with each other, at most: more are drawn from."""
+"""How many requests have their candidates compared with each other. Of more, a random sample is compared."""
 
 
 Candidate = dict[str, Any]
@@ -50,43 +50,66 @@ Candidate = dict[str, Any]
 
 @dataclass(slots=True)
 class MemberFigures:
-    """What a member did. Latencies are of candidates that were answered."""
+    """The figures of one member."""
 
     statuses: Counter[str] = field(default_factory=Counter[str])
+    """Candidates by status."""
     errors: Counter[str] = field(default_factory=Counter[str])
+    """Failed candidates by error code."""
     latencies_ms: list[float] = field(default_factory=list[float])
+    """Latencies of candidates that were answered."""
     tokens: int = 0
+    """Input and output tokens of all candidates."""
     cost_usd: float = 0.0
+    """The known cost of all candidates."""
     unpriced: int = 0
+    """Answered candidates of unknown cost."""
     judged: int = 0
+    """Verdicts about a candidate of this member."""
     wins: int = 0
+    """Verdicts that it won."""
 
 
 @dataclass(slots=True)
 class Figures:
-    """All that is plotted."""
+    """The figures of a report."""
 
     requests: int = 0
     first: datetime | None = None
+    """The earliest arrival."""
     last: datetime | None = None
+    """The latest arrival."""
     outcomes: Counter[str] = field(default_factory=Counter[str])
+    """Requests by outcome; `degraded` is one of its own."""
     by_day: dict[datetime, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    """Requests by day and outcome."""
     total_ms: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """Latencies of answered requests by preset."""
     spent_ms: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """Time of answered requests by stage."""
     slowest_ms: list[float] = field(default_factory=list[float])
+    """Each answered request's slowest candidate."""
     overheads: list[float] = field(default_factory=list[float])
+    """Time beyond the slowest candidate, as a fraction of its time."""
     cost_by_day: dict[datetime, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    """Known cost in US dollars by day and stage."""
     cost_usd: float = 0.0
+    """The known cost of all requests."""
     unpriced: int = 0
+    """Requests of unknown cost."""
     degradations: Counter[str] = field(default_factory=Counter[str])
+    """Degraded requests by kind."""
     errors: Counter[str] = field(default_factory=Counter[str])
+    """Failed requests by error code."""
     members: dict[str, MemberFigures] = field(default_factory=lambda: defaultdict(MemberFigures))
     agreements: list[float] = field(default_factory=list[float])
+    """How alike the answers of each compared panel are, 0 to 1."""
     compared_by: str | None = None
+    """What answers were compared by: `text` or `hash`. None where no content was recorded."""
 
 
 def gather(rows: Iterable[Row]) -> Figures:
-    """The figures of these requests. Costs that are unknown are counted, not guessed."""
+    """Gather the figures of these recordings. Unknown costs are counted, not estimated."""
     figures = Figures()
     panels: list[list[Candidate]] = []
     draw = random.Random(0)
@@ -166,7 +189,7 @@ def _latest_answers(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def _agreement(panel: Sequence[Candidate]) -> float:
-    """How alike a panel's answers are: the mean over every two of them, 0 to 1. Of hashes only equality can be told."""
+    """How alike a panel's answers are: the mean over all pairs, 0 to 1. Of hashes only equality is known."""
     pairs = list(combinations(panel, 2))
     if panel[0]["content"] is None:
         return fmean(float(one["content_hash"] == other["content_hash"]) for one, other in pairs)
@@ -174,6 +197,6 @@ def _agreement(panel: Sequence[Candidate]) -> float:
 
 
 def days_between(first: datetime, last: datetime) -> list[datetime]:
-    """Every day from the first to the last, those without requests too."""
+    """Every day from the first to the last, including days without requests."""
     begin = first.replace(hour=0, minute=0, second=0, microsecond=0)
     return [begin + timedelta(days=number) for number in range((last - begin).days + 1)]

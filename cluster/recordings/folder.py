@@ -1,13 +1,13 @@
-"""Reads what was recorded, finished or not, and says of every file that it cannot read why."""
+"""Reads recordings, from finished files and from those being written, and keeps the reason for each file it skips."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+from cluster.recordings.filter import RecordingFilter
 from deployments.recordings.arrow import ArrowError, fs, parquet
 from deployments.recordings.columns import COLUMNS, SCHEMA, SCHEMA_VERSION, Column
 from deployments.recordings.destination import local_folder
@@ -17,79 +17,45 @@ from deployments.recordings.settings import is_local
 Row = dict[str, Any]
 
 
-_A_DAY = timedelta(days=1)
-
-
 _MAX_ROWS = 1024
 
 
-_NOTHING: Row = dict.fromkeys(SCHEMA.names)
+_EMPTY_ROW: Row = dict.fromkeys(SCHEMA.names)
 
 
 class RecordingsError(Exception):
-    """What is recorded cannot be used for what was asked. The message says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which requests are wanted: of these days (both included, UTC), of this preset, with this member in the panel,
-    with this outcome; None is any."""
-
-    since: date | None = None
-    until: date | None = None
-    preset: str | None = None
-    member: str | None = None
-    outcome: str | None = None
-
-    def may_be_in(self, file: str) -> bool:
-        """Whether a file can hold one of the days' requests, as far as its path tells. It is of the day on which they
-        ended, which can be the one after."""
-        _, found, rest = file.rpartition("day=")
-        try:
-            day = date.fromisoformat(rest[:10]) if found else None
-        except ValueError:
-            day = None
-        return day is None or (self.since or day) <= day <= (self.until or day) + _A_DAY
-
-    def matches(self, row: Row) -> bool:
-        day = row["arrived_at"].date()
-        return (
-            (self.since or day) <= day <= (self.until or day)
-            and self.preset in (None, row["preset"])
-            and self.outcome in (None, row["outcome"])
-            and (self.member is None or self.member in row["panel"])
-        )
+    """The recordings cannot be used for what a command needs. The message says why."""
 
 
 @dataclass(slots=True)
 class RecordingFolder:
-    """The recorded requests in a folder, in an object store, or in one Parquet file. Files that cannot be read are
-    `skipped`, each with the reason.
-
-    Raises:
-        RecordingsError: there is no such place.
-    """
+    """The recordings in a folder, in an object store, or in one Parquet file."""
 
     path: str
     skipped: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    """Files that could not be read, each with the reason."""
 
-    def rows(self, wanted: Wanted, columns: Sequence[str] | None = None) -> Iterator[Row]:
-        """The wanted requests, a file after the other. `columns` are those to read, dotted where they are parts of a
-        structure; None is all. What was not read, or is not in an older file, is None."""
+    def rows(self, selected: RecordingFilter, columns: Sequence[str] | None = None) -> Iterator[Row]:
+        """Yield the selected recordings, file by file. `columns` are those to read, with a dot before a field of a
+        structure; None reads all. A column that is not read, or not in an older file, is None.
+
+        Raises:
+            RecordingsError: there is no such place, or nothing is recorded there.
+        """
         if columns is not None:
             columns = [*columns, "arrived_at", "preset", "outcome", "panel"]
-        for batch in self._batches(wanted, columns):
-            lacks = columns is None and not batch.schema.equals(SCHEMA)
+        for batch in self._batches(selected, columns):
+            is_older = columns is None and not batch.schema.equals(SCHEMA)
             for row in batch.to_pylist():
-                if wanted.matches(row):
-                    yield _filled(row, COLUMNS) if lacks else _NOTHING | row
+                if selected.matches(row):
+                    yield _with_all_fields(row, COLUMNS) if is_older else _EMPTY_ROW | row
 
-    def _batches(self, wanted: Wanted, columns: Sequence[str] | None) -> Iterator[Any]:
+    def _batches(self, selected: RecordingFilter, columns: Sequence[str] | None) -> Iterator[Any]:
         filesystem, files = self._files()
         if not files:
             raise RecordingsError(f"nothing is recorded in {self.path}")
         for file in files:
-            if wanted.may_be_in(file):
+            if selected.may_match_in(file):
                 try:
                     yield from _read(filesystem, file, columns)
                 except (OSError, ArrowError) as error:
@@ -130,11 +96,13 @@ def _read(filesystem: Any, file: str, columns: Sequence[str] | None) -> Iterator
         file = str(_finished_from(Path(file)))  # it was finished meanwhile
     with parquet.ParquetFile(file, filesystem=filesystem) as opened:
         metadata: dict[bytes, bytes] = opened.schema_arrow.metadata or {}
-        said = metadata.get(b"schema_version", b"").decode()
-        if not said.isdigit():
-            raise OSError("it holds no recorded requests")
-        if int(said) > SCHEMA_VERSION:
-            raise OSError(f"a newer fusion-cluster wrote it (schema version {said}, this reads up to {SCHEMA_VERSION})")
+        schema_version = metadata.get(b"schema_version", b"").decode()
+        if not schema_version.isdigit():
+            raise OSError("it holds no recordings")
+        if int(schema_version) > SCHEMA_VERSION:
+            raise OSError(
+                f"a newer fusion-cluster wrote it (schema version {schema_version}, this reads up to {SCHEMA_VERSION})"
+            )
         paths = [column.path for column in opened.schema]
         chosen = columns and [path for path in paths if any(_is_part(path, name) for name in columns)]
         yield from opened.iter_batches(batch_size=_MAX_ROWS, columns=chosen)
@@ -148,11 +116,11 @@ def _is_part(path: str, column: str) -> bool:
     return parts[: len(wanted)] == wanted
 
 
-def _filled(row: Row, columns: Sequence[Column]) -> Row:
+def _with_all_fields(row: Row, columns: Sequence[Column]) -> Row:
     filled = dict.fromkeys(column.name for column in columns) | row
     for column in columns:
-        if column.each:
-            filled[column.name] = [_filled(part, column.each) for part in row.get(column.name) or ()]
+        if column.fields:
+            filled[column.name] = [_with_all_fields(part, column.fields) for part in row.get(column.name) or ()]
     return filled
 
 

@@ -1,4 +1,4 @@
-"""Reaches the judge model that is to judge again: at its own API, or through a running service."""
+"""Opens the judge model that judges again: at its own API, or through a running service."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from fusion.member import Member, MemberProfile
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
-    """A judge model that can be asked, and what makes it one."""
+class JudgeAccess:
+    """A judge model: the member to call, and its profile."""
 
     member: Member
     profile: MemberProfile
 
 
 @asynccontextmanager
-async def at_its_api(config: ClusterConfig, name: str) -> AsyncGenerator[Reached]:
-    """A remote member of the configuration, asked directly, with its backend's retries and limits.
+async def remote_judge(config: ClusterConfig, name: str) -> AsyncGenerator[JudgeAccess]:
+    """Call a remote member of the configuration directly, with its backend's retries and limits.
 
     Raises:
-        RecordingsError: there is none of this name, or it cannot be asked without a running service.
+        RecordingsError: no member has this name, or it runs on an engine and needs a running service.
     """
     profile = _profile(config, name)
     backend = config.backends[profile.backend]
     if not isinstance(backend, RemoteBackendConfig):
-        raise RecordingsError(f"{name} is on an engine of its own: start `fusion serve` and say where with --url")
+        raise RecordingsError(f"{name} runs on an engine: start `fusion serve`, and give its address with --url")
     try:
         bare = RemoteMember(backend.remote_backend(), profile.model, config.members[name].omits)
     except MissingSecret as error:
@@ -45,18 +45,20 @@ async def at_its_api(config: ClusterConfig, name: str) -> AsyncGenerator[Reached
     retries = RetrySettings(**backend.retries.model_dump())
     limiter = Limiter(LimitSettings(**backend.limits.model_dump()))
     try:
-        yield Reached(ProfiledMember(replica_side(bare, retries, None, limiter), profile), profile)
+        yield JudgeAccess(ProfiledMember(replica_side(bare, retries, None, limiter), profile), profile)
     finally:
         await bare.aclose()
 
 
 @asynccontextmanager
-async def at_service(url: str, key_env: str | None, name: str, config: ClusterConfig | None) -> AsyncGenerator[Reached]:
-    """A member of a running service, asked by its name. Its price is the configuration's, unknown without one."""
+async def service_judge(
+    url: str, key_env: str | None, name: str, config: ClusterConfig | None
+) -> AsyncGenerator[JudgeAccess]:
+    """Call a member of a running service by its name. Its price is the configuration's, unknown without one."""
     key = None if key_env is None else Secret(env=key_env)
     bare = RemoteMember(RemoteBackend(f"{url.rstrip('/')}/v1", key), name)
     try:
-        yield Reached(bare, MemberProfile(name, url, name) if config is None else _profile(config, name))
+        yield JudgeAccess(bare, MemberProfile(name, url, name) if config is None else _profile(config, name))
     finally:
         await bare.aclose()
 

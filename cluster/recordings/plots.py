@@ -1,4 +1,4 @@
-"""Plots as inline SVG whose colours are the page's, so that they suit a light and a dark one."""
+"""Draws plots as inline SVG in the page's own colours, so that they follow its light or dark appearance."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from cluster.recordings.figures import Figures, days_between
 from cluster.recordings.show import milliseconds
 
-mpl: Any = matplotlib  # whose own types are of no help here
+mpl: Any = matplotlib  # its own types are too loose for strict checking
 
 
-# matplotlib knows no CSS: it draws in colours that nothing else has, and they are replaced.
+# matplotlib knows no CSS: it draws in placeholder colours, which are replaced by variables of the page.
 _INK, _MUTED, _LINE = "#010101", "#020202", "#030303"
 
 
@@ -74,11 +74,11 @@ _HALF = (4.7, 3.1)
 
 
 class Plot:
-    """A plot under way; `svg` ends it. `name` keeps its ids apart from those of other plots on the page."""
+    """A plot to draw on; `svg` returns it. `name` makes its ids unique on the page, `label` is for screen readers."""
 
-    def __init__(self, name: str, says: str, size: tuple[float, float] = _HALF) -> None:
+    def __init__(self, name: str, label: str, size: tuple[float, float] = _HALF) -> None:
         self._name = name
-        self._says = says
+        self._label = label
         with mpl.rc_context(_STYLE):
             self._figure: Any = Figure(figsize=size, layout="constrained")
             self.axes: Any = self._figure.add_subplot()
@@ -95,7 +95,7 @@ class Plot:
         drawn = re.sub(r'(href="#|url\(#)', rf"\1{self._name}-", drawn)
         drawn = re.sub(r"#0[1-5]0[0-5]0\d\b", lambda found: _CSS.get(found[0], found[0]), drawn)
         width, height = (float(side) * 72 for side in self._figure.get_size_inches())
-        opening = f'<svg role="img" aria-label="{self._says}" viewBox="0 0 {width:g} {height:g}"'
+        opening = f'<svg role="img" aria-label="{self._label}" viewBox="0 0 {width:g} {height:g}"'
         return re.sub(
             r"<svg [^>]*?(?= xmlns=)[^>]*>",
             f'{opening} xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">',
@@ -115,38 +115,38 @@ def requests_by_day(figures: Figures) -> str:
 
 
 def latency_curves(figures: Figures) -> str:
-    """Which share of requests was answered within which time, by preset, and the slowest member's time beside it."""
+    """The share of requests answered within a time, by preset, beside the slowest members' times."""
     plot = Plot("latency", "Share of requests answered within a time")
     for (preset, times), colour in zip(sorted(figures.total_ms.items()), _SERIES, strict=False):
         _curve(plot.axes, times, preset, colour, "-")
     if figures.slowest_ms:
         _curve(plot.axes, figures.slowest_ms, "slowest member", _MUTED, "--")
     plot.axes.set_xscale("log")
-    _written(plot.axes.xaxis, _seconds)
+    _format_axis(plot.axes.xaxis, _seconds)
     plot.axes.xaxis.set_minor_formatter("")
-    _written(plot.axes.yaxis, _share)
+    _format_axis(plot.axes.yaxis, _share)
     plot.axes.set_ylim(0, 1.02)
     plot.axes.legend(loc="lower right", **_LEGEND)
     return plot.svg()
 
 
 def where_time_goes(figures: Figures) -> str:
-    """A request's time by where it went, on average."""
+    """The mean time of a request by stage."""
     plot = Plot("stages", "Mean time by stage")
     means = {stage: sum(spent) / len(spent) / 1e3 for stage, spent in figures.spent_ms.items() if spent}
     _bars(plot.axes, means, lambda value: milliseconds(value * 1e3), _SERIES[0])
-    _written(plot.axes.xaxis, _seconds)
+    _format_axis(plot.axes.xaxis, _seconds)
     return plot.svg()
 
 
 def cost_by_day(figures: Figures) -> str:
-    """What was paid, day by day and stage by stage."""
+    """Cost by day and stage."""
     plot = Plot("cost", "Cost by day and stage", _WIDE)
     days = days_between(min(figures.cost_by_day), max(figures.cost_by_day))
     stages = sorted({stage for day in figures.cost_by_day.values() for stage in day})
     colours = dict(zip(stages, _SERIES, strict=False))
     _stacked(plot.axes, days, {stage: [figures.cost_by_day[day][stage] for day in days] for stage in stages}, colours)
-    _written(plot.axes.yaxis, _usd)
+    _format_axis(plot.axes.yaxis, _usd)
     return plot.svg()
 
 
@@ -155,19 +155,19 @@ def cost_by_member(figures: Figures) -> str:
     costs = {name: member.cost_usd for name, member in figures.members.items() if member.cost_usd}
     plot = Plot("member-cost", "Cost of each member's candidates", _rows(len(costs)))
     _bars(plot.axes, costs, _usd, _SERIES[1])
-    _written(plot.axes.xaxis, _usd)
+    _format_axis(plot.axes.xaxis, _usd)
     return plot.svg()
 
 
 def wins(figures: Figures) -> str:
-    """Which share of the verdicts that it stood for each member won."""
+    """The share of its verdicts that each member won."""
     plot = Plot("wins", "Share of verdicts won by each member")
     shares = {name: member.wins / member.judged for name, member in figures.members.items() if member.judged}
     counts = {name: f"{member.wins} of {member.judged}" for name, member in figures.members.items()}
     _bars(plot.axes, shares, _share, _SERIES[2], counts)
     plot.axes.set_xlim(0, 1.3)
     plot.axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
-    _written(plot.axes.xaxis, _share)
+    _format_axis(plot.axes.xaxis, _share)
     return plot.svg()
 
 
@@ -183,7 +183,7 @@ def agreement(figures: Figures) -> str:
 
 
 def degradations(figures: Figures) -> str:
-    """Why answers were less than asked for, and why there were none."""
+    """Degraded answers and errors, by reason."""
     reasons = {name: float(count) for name, count in figures.degradations.items()}
     failures = {f"no answer: {name}": float(count) for name, count in figures.errors.items()}
     colours = [*[_WARN] * len(reasons), *[_BAD] * len(failures)]
@@ -209,7 +209,7 @@ def outcomes_by_member(figures: Figures) -> str:
 
 
 def _rows(count: int) -> tuple[float, float]:
-    """The size of a wide plot of so many bars, one below the other."""
+    """The size of a wide plot with `count` horizontal bars."""
     return (_WIDE[0], 0.55 + 0.36 * count)
 
 
@@ -228,11 +228,11 @@ def _stacked(
     _legend(axes, len(series))
 
 
-def _written(axis: Any, written: Callable[[float], str]) -> None:
-    """Write the axis's numbers in this way."""
+def _format_axis(axis: Any, format_value: Callable[[float], str]) -> None:
+    """Label the axis with formatted values."""
 
     def label(value: float, _: object) -> str:
-        return written(value)
+        return format_value(value)
 
     axis.set_major_formatter(label)
 
@@ -262,7 +262,7 @@ def _curve(axes: Any, times_ms: Sequence[float], label: str, colour: str, line: 
 def _bars(
     axes: Any,
     values: Mapping[str, float],
-    written: Callable[[float], str],
+    format_value: Callable[[float], str],
     colour: str | Sequence[str],
     beside: Mapping[str, str] | None = None,
 ) -> None:
@@ -270,7 +270,7 @@ def _bars(
     if isinstance(colour, str):
         names.sort(key=lambda name: values[name], reverse=True)
     drawn = axes.barh(names, [values[name] for name in names], color=colour, height=0.62)
-    labels = [written(values[name]) + (f"  ({beside[name]})" if beside else "") for name in names]
+    labels = [format_value(values[name]) + (f"  ({beside[name]})" if beside else "") for name in names]
     axes.bar_label(drawn, labels, padding=4, fontsize=9, color=_MUTED)
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)

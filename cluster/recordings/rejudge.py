@@ -1,4 +1,4 @@
-"""Judges recorded panels again, and compares the new decisions with the old ones."""
+"""Judges recorded panels again, and compares the new decisions with the recorded ones."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from cluster.recordings.folder import RecordingFolder, RecordingsError, Row, Wanted
-from cluster.recordings.replay import NewJudge, Replayed, replay, why_not
+from cluster.recordings.filter import RecordingFilter
+from cluster.recordings.folder import RecordingFolder, RecordingsError, Row
+from cluster.recordings.replay import NewJudge, Replayed, ineligible_reason, replay
 from cluster.recordings.show import dollars, milliseconds
 from deployments.recordings.arrow import pa, parquet
 from fusion.errors import FusionError
@@ -28,9 +29,7 @@ RESULT_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Rejudged:
-    """One request's two decisions. Winners are None where a mode names none. `agrees` is None unless both did;
-    `answer_similarity`, 0 to 1, compares the two answers. Latencies and costs are the judge models' alone, null when
-    unknown. `error` says why there is no new decision."""
+    """One request's recorded decision and its new one."""
 
     request_id: str
     arrived_at: datetime
@@ -40,55 +39,71 @@ class Rejudged:
     old_judge: str | None
     judge: str
     old_winner: str | None
+    """None where the recorded mode names no winner."""
     winner: str | None
+    """None where the new mode names no winner."""
     agrees: bool | None
+    """Whether both winners are the same. None unless there are two."""
     answer_similarity: float | None
+    """How alike the two answers are, 0 to 1. None unless both are known."""
     old_judge_ms: float | None
+    """How long the recorded judge models took."""
     judge_ms: float | None
+    """How long the new judge model took."""
     old_judge_cost_usd: float | None
+    """The cost of the recorded judge calls alone. None when unknown."""
     judge_cost_usd: float | None
+    """The cost of the new judge calls alone. None when unknown."""
     input_tokens: int | None
+    """Tokens that the new judge model read."""
     output_tokens: int | None
+    """Tokens that the new judge model wrote."""
     scores: list[dict[str, Any]]
+    """The new verdict's scores: `member` and `score`."""
     reason: str | None
+    """The new verdict's reason."""
     content: str | None
+    """The new answer."""
     degraded: str | None
+    """Why the new answer is degraded."""
     error: str | None
+    """Why there is no new decision. None when there is one."""
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
-    """The requests to judge again, and why others cannot be."""
+class Eligible:
+    """How many requests will be judged again, and how many were left out for each reason."""
 
     requests: int
     left_out: Counter[str]
 
 
-def choose(folder: RecordingFolder, wanted: Wanted, limit: int | None) -> Chosen:
-    """How many requests will be judged again.
+def count_eligible(folder: RecordingFolder, selected: RecordingFilter, limit: int | None) -> Eligible:
+    """Count the selected recordings that can be judged again, `limit` at most.
 
     Raises:
-        RecordingsError: none.
+        RecordingsError: there is none.
     """
     left_out: Counter[str] = Counter()
     usable = 0
-    for row in folder.rows(wanted, ("request", "candidates.status", "candidates.round")):
-        if reason := why_not(row):
+    for row in folder.rows(selected, ("request", "candidates.status", "candidates.round")):
+        if reason := ineligible_reason(row):
             left_out[reason] += 1
         else:
             usable += 1
     if usable == 0:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "none is like that"
-        needed = "; judging again needs what was asked and answered: record with content: full" if left_out else ""
+        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "none matches"
+        needed = "; judging again needs prompts and answers: record with content: full" if left_out else ""
         raise RecordingsError(f"no recorded request can be judged again ({reasons}){needed}")
-    return Chosen(usable if limit is None else min(limit, usable), left_out)
+    return Eligible(usable if limit is None else min(limit, usable), left_out)
 
 
 async def rejudge(
     rows: Iterator[Row], judge: NewJudge, concurrency: int, limit: int, done: Callable[[], None]
 ) -> list[Rejudged]:
-    """Judge the requests that can be judged again, so many at once; `done` is called after each."""
-    usable = islice((row for row in rows if why_not(row) is None), limit)
+    """Judge up to `limit` requests again, `concurrency` at once. Results are in the order of arrival. Calls `done`
+    after each."""
+    usable = islice((row for row in rows if ineligible_reason(row) is None), limit)
     results: list[Rejudged] = []
 
     async def work() -> None:
@@ -158,7 +173,7 @@ _SCHEMA = pa.schema(
 
 
 def write_results(results: Sequence[Rejudged], target: Path) -> None:
-    """Write a row a request, as Parquet: whole, or not at all."""
+    """Write one row for each request as Parquet. The file appears under its name once it is complete."""
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f".{target.name}.tmp")
     parquet.write_table(pa.Table.from_pylist([asdict(result) for result in results], schema=_SCHEMA), unfinished)
@@ -166,27 +181,33 @@ def write_results(results: Sequence[Rejudged], target: Path) -> None:
 
 
 def default_target(folder: Path, judge: str) -> Path:
-    """Where results go if nothing else is said: beside the days' folders, where no pattern for records finds them."""
+    """The default file for results: beside the days' folders, where patterns for recordings do not match."""
     name = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in judge)
     return folder / "rejudged" / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{name}.parquet"
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The new decisions beside the old ones, all together. `wins` are by member, old and new; of the requests that both
-    named a winner for, `agreed` are those for which it is the same one."""
+    """The new decisions of all requests beside the recorded ones."""
 
     requests: int
     failed: Counter[str]
+    """Requests without a new decision, by reason."""
     compared: int
+    """Requests for which both decisions name a winner."""
     agreed: int
+    """Of those compared, the requests with the same winner."""
     mean_answer_similarity: float | None
+    """0 to 1. None where no two answers are known."""
     wins: dict[str, tuple[int, int]]
+    """Wins by member, recorded and new."""
     median_judge_ms: tuple[float | None, float | None]
+    """Recorded and new."""
     judge_cost_usd: tuple[float | None, float | None]
+    """Recorded and new."""
 
     def as_json(self) -> dict[str, Any]:
-        """The same as plain values."""
+        """The comparison as plain values for JSON."""
         old_and_new = ("old", "new")
         return {
             "requests": self.requests,
@@ -202,7 +223,7 @@ class Comparison:
 
 
 def compare(results: Sequence[Rejudged]) -> Comparison:
-    """What changes with the new judge."""
+    """Compare the new decisions with the recorded ones."""
     failed = Counter(result.error for result in results if result.error is not None)
     judged = [result for result in results if result.error is None]
     similarities = [each.answer_similarity for each in judged if each.answer_similarity is not None]
@@ -222,7 +243,7 @@ def compare(results: Sequence[Rejudged]) -> Comparison:
 
 
 def comparison_tables(found: Comparison) -> RenderableType:
-    """The comparison as it is shown in a terminal."""
+    """Format the comparison for a terminal."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("")
     table.add_column("recorded", justify="right")
@@ -252,7 +273,7 @@ def _median(values: Iterable[float | None]) -> float | None:
 
 
 def _sum(values: Iterable[float | None]) -> float | None:
-    """The sum, None as soon as one is unknown, or when there is nothing."""
+    """The sum. None if a value is unknown, or if there are none."""
     found = list(values)
     known = [value for value in found if value is not None]
     return sum(known) if known and len(known) == len(found) else None

@@ -1,4 +1,4 @@
-"""A recorded request, run again with its recorded candidates: nobody is asked but the judge model."""
+"""Runs a recorded request again with its recorded candidates: only the judge model is called."""
 
 from __future__ import annotations
 
@@ -20,26 +20,28 @@ from fusion.runtime.runner import fuse
 
 @dataclass(frozen=True, slots=True)
 class NewJudge:
-    """Who judges now, and how. `mode` None keeps each request's own; `guidance` is put before the judge model's own
-    instructions."""
+    """The judge model of a replay, and how it judges."""
 
     member: Member
     profile: MemberProfile
     mode: Mode | None = None
+    """None keeps each request's own mode."""
     guidance: str | None = None
+    """Instructions that precede the judge model's own."""
     timeout_s: float = 120.0
+    """The deadline of each replay."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What came of it, and every call to the judge model."""
+    """The result of a replay, and every call to the judge model."""
 
     fused: Fused
     judge_calls: tuple[JudgeCall, ...]
 
 
-def why_not(row: Row) -> str | None:
-    """Why a recorded request cannot be judged again, None when it can."""
+def ineligible_reason(row: Row) -> str | None:
+    """Say why a recording cannot be judged again. None when it can."""
     if row["request"] is None:
         return "recorded without its content"
     answered = [each for each in row["candidates"] or () if each["status"] == "answered" and each["round"] == 0]
@@ -47,10 +49,10 @@ def why_not(row: Row) -> str | None:
 
 
 async def replay(row: Row, judge: NewJudge) -> Replayed:
-    """Run the request's mode again, seed and all.
+    """Run the request's mode again, with its recorded seed.
 
     Raises:
-        FusionError: there is no decision.
+        FusionError: the judge model made no decision.
     """
     request = parse_chat(row["request"].encode()).request
     recorded: dict[str, list[dict[str, Any]]] = {}
@@ -63,22 +65,24 @@ async def replay(row: Row, judge: NewJudge) -> Replayed:
         mode,
         tuple(member for member in row["panel"] if member in recorded),
         (judge.profile.name,),
-        # All that answered then are waited for, and no one else.
+        # Every member that answered in the recording is waited for, and no other.
         Policy(sum(each["status"] == "answered" for each in opening), 0.0, judge.timeout_s),
         rounds=max(each["round"] for each in row["candidates"]),
         decision=row["decision"] or "merge",
-        # It is the judge that is in question, so it is asked whether the candidates agree or not.
+        # The judge is what is evaluated, so it is called even where the candidates agree.
         agreement=AgreementPolicy(short=False, long=None),
-        both_orders=False,  # the candidates are shown in the order that they had then
+        both_orders=False,  # the candidates are shown in their recorded order
     )
     profiles = {
         member: MemberProfile(member, candidates[0]["backend"] or "", candidates[0]["model"] or member)
         for member, candidates in recorded.items()
     } | {judge.profile.name: judge.profile}
     members: dict[str, Member] = {
-        member: _Recorded(candidates, judge) for member, candidates in recorded.items() if member != judge.profile.name
+        member: _RecordedMember(candidates, judge)
+        for member, candidates in recorded.items()
+        if member != judge.profile.name
     }
-    members[judge.profile.name] = _Recorded(recorded.get(judge.profile.name, []), judge)
+    members[judge.profile.name] = _RecordedMember(recorded.get(judge.profile.name, []), judge)
     account = Account()
     task = Task(preset, request, profiles, row["seed"])
     fused = await fuse(task, Pool(members, profiles), observers=[account])
@@ -86,20 +90,20 @@ async def replay(row: Row, judge: NewJudge) -> Replayed:
 
 
 @dataclass(slots=True)
-class _Recorded:
-    """A member that answers as it did, round by round; to judge, the new judge model is asked."""
+class _RecordedMember:
+    """A member that returns its recorded answers, round by round. Calls for judging go to the new judge model."""
 
     candidates: list[dict[str, Any]]
     judge: NewJudge
-    asked: int = field(default=0)
+    answers_given: int = field(default=0)
 
     async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
         if call.purpose == "judge":
             return await self.judge.member.ask(_guided(call, self.judge.guidance), emit)
-        if self.asked >= len(self.candidates):
-            raise MemberUnavailable("it has no more recorded candidates")
-        candidate = self.candidates[self.asked]
-        self.asked += 1
+        if self.answers_given >= len(self.candidates):
+            raise MemberUnavailable("no more recorded candidates")
+        candidate = self.candidates[self.answers_given]
+        self.answers_given += 1
         if candidate["status"] != "answered":
             raise _failure(candidate)
         return Completion(

@@ -1,4 +1,4 @@
-"""One HTML page about recorded requests that needs nothing but itself."""
+"""Renders a report on recordings as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ footer {{ margin-top: 32px; font-size: 13px; color: var(--muted); }}
 
 
 def page(figures: Figures, notes: list[str]) -> str:
-    """The report. `notes` stand at its end, such as the files that were left out."""
+    """Render the report. `notes` appear at its end, such as files that were skipped."""
     period = " to ".join(f"{time:%-d %B %Y, %H:%M}" for time in (figures.first, figures.last) if time) + " UTC"
     sections = [
         _section("Requests", [_wide("How they ended", "by day (UTC)", plots.requests_by_day(figures))]),
@@ -119,32 +119,32 @@ def _latency(figures: Figures) -> list[str]:
 
 def _cost(figures: Figures) -> list[str]:
     if not figures.cost_by_day:
-        return ["<p>No cost is known: members have no price, or providers told no usage.</p>"]
+        return ["<p>No cost is known: members have no price, or providers reported no usage.</p>"]
     unknown = f"; {figures.unpriced:,} requests have an unknown cost" if figures.unpriced else ""
-    parts = [_wide("By day and stage", f"US dollars, as far as known{unknown}", plots.cost_by_day(figures))]
+    parts = [_wide("By day and stage", f"US dollars, where known{unknown}", plots.cost_by_day(figures))]
     if any(member.cost_usd for member in figures.members.values()):
-        parts.append(_wide("By member", "its candidates; judging is not among them", plots.cost_by_member(figures)))
+        parts.append(_wide("By member", "candidates only, without judging", plots.cost_by_member(figures)))
     return parts
 
 
 def _judging(figures: Figures) -> list[str]:
     parts: list[str] = []
     if any(member.judged for member in figures.members.values()):
-        parts.append(_figure("Wins", "of the verdicts that a member stood for", plots.wins(figures)))
+        parts.append(_figure("Wins", "share of the verdicts about a member's candidates", plots.wins(figures)))
     if figures.agreements:
         by = (
-            "words in common, mean over every two" if figures.compared_by == "text" else "equal or not, by their hashes"
+            "words in common, mean over all pairs" if figures.compared_by == "text" else "equal or not, by their hashes"
         )
         about = f"{len(figures.agreements):,} panels: {by}"
         parts.append(_figure("Agreement of the candidates", about, plots.agreement(figures)))
     else:
-        parts.append("<p>How far candidates agree is not known: it takes content: full, or hash.</p>")
+        parts.append("<p>How far candidates agree is unknown: that needs content: full, or hash.</p>")
     return parts
 
 
 def _wrong(figures: Figures) -> list[str]:
     if not figures.degradations and not figures.errors:
-        return ["<p>Nothing: every request got all that it asked for.</p>"]
+        return ["<p>Nothing: no request failed or was degraded.</p>"]
     return [_wide("Degraded and failed", "requests, by reason", plots.degradations(figures))]
 
 
@@ -206,7 +206,7 @@ def _words(cell: str) -> str:
 
 
 def quantile(values: list[float], percent: int) -> float | None:
-    """The value that so many percent do not exceed, None without any."""
+    """The percentile of the values, None if there are none."""
     if len(values) < 2:
         return values[0] if values else None
     return quantiles(values, n=100, method="inclusive")[percent - 1]

@@ -1,4 +1,4 @@
-"""Recorded requests as they are shown in a terminal."""
+"""Formats recordings for a terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from cluster.recordings.folder import RecordingFolder, RecordingsError, Row, Wanted
+from cluster.recordings.filter import RecordingFilter
+from cluster.recordings.folder import RecordingFolder, RecordingsError, Row
 
 _LISTED = (
     "request_id",
@@ -30,19 +31,19 @@ _LISTED = (
 _COLOURS = {"answered": "green", "failed": "red", "cancelled": "yellow"}
 
 
-def newest(folder: RecordingFolder, wanted: Wanted, limit: int) -> list[Row]:
-    """The last of the wanted requests, the newest first, without their content."""
-    return heapq.nlargest(limit, folder.rows(wanted, _LISTED), key=lambda row: row["arrived_at"])
+def newest(folder: RecordingFolder, selected: RecordingFilter, limit: int) -> list[Row]:
+    """Find the latest `limit` of the selected recordings, the newest first, without their content."""
+    return heapq.nlargest(limit, folder.rows(selected, _LISTED), key=lambda row: row["arrived_at"])
 
 
-def one(folder: RecordingFolder, wanted: Wanted, name: str) -> Row:
-    """The request whose id, or trace's id, is `name` or begins with it.
+def find(folder: RecordingFolder, selected: RecordingFilter, name: str) -> Row:
+    """Find the recording whose request id begins with `name`, or whose trace id is `name`.
 
     Raises:
         RecordingsError: there is none, or more than one.
     """
     found = [
-        row for row in folder.rows(wanted) if row["request_id"].startswith(name) or (row["trace_id"] or "") == name
+        row for row in folder.rows(selected) if row["request_id"].startswith(name) or (row["trace_id"] or "") == name
     ]
     exact = [row for row in found if row["request_id"] == name]
     if not found:
@@ -53,8 +54,8 @@ def one(folder: RecordingFolder, wanted: Wanted, name: str) -> Row:
     return (exact or found)[0]
 
 
-def listing(rows: Iterable[Row]) -> Table:
-    """A line a request."""
+def summary_table(rows: Iterable[Row]) -> Table:
+    """A table with one line for each recording."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("arrived (UTC)", "request", "preset", "mode", "outcome", "won or judged by"):
         table.add_column(column, overflow="fold")
@@ -79,7 +80,7 @@ def listing(rows: Iterable[Row]) -> Table:
 
 
 def details(row: Row) -> RenderableType:
-    """All that is known of a request."""
+    """Everything known about one request."""
     about = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     about.add_column(style="dim", no_wrap=True)
     about.add_column(overflow="fold")
@@ -93,7 +94,7 @@ def details(row: Row) -> RenderableType:
         if text:
             parts.append(Panel(escape(text), title=title, title_align="left"))
     if row["request"] is None:
-        parts.append("[dim]what was asked and answered was not recorded: it takes content: full[/]")
+        parts.append("[dim]prompts and answers were not recorded: that needs content: full[/]")
     return Group(*parts)
 
 
@@ -132,10 +133,10 @@ def _outcomes(title: str, calls: Sequence[dict[str, Any]], who: str) -> Table:
     for call in calls:
         tokens = "-" if call["output_tokens"] is None else f"{call['input_tokens']}+{call['output_tokens']}"
         name = call[who] + (f" ({call['answered_by']})" if call["answered_by"] else "")
-        again = f", round {call['round']}" if call.get("round") else ""
-        said = call["error_message"] or call["content"] or call["tool_calls"] or ""
+        round_name = f", round {call['round']}" if call.get("round") else ""
+        text = call["error_message"] or call["content"] or call["tool_calls"] or ""
         cells = (milliseconds(call["latency_ms"]), tokens, dollars(call["cost_usd"]))
-        table.add_row(escape(name), _coloured(call["status"]) + again, *cells, escape(said))
+        table.add_row(escape(name), _coloured(call["status"]) + round_name, *cells, escape(text))
     return table
 
 
@@ -146,14 +147,14 @@ def _verdict(verdict: dict[str, Any]) -> str:
 
 
 def milliseconds(value: float | None) -> str:
-    """A time as people read it."""
+    """Format milliseconds: `340 ms`, or `1.20 s` from a second on; `-` for None."""
     if value is None:
         return "-"
     return f"{value / 1000:.2f} s" if value >= 1000 else f"{value:.0f} ms"
 
 
 def dollars(value: float | None) -> str:
-    """A cost as people read it."""
+    """Format US dollars; `-` for None."""
     return "-" if value is None else f"${value:.6f}"
 
 

@@ -10,7 +10,7 @@ from ray.serve import context as serve_context
 
 
 def replica_name() -> str:
-    """The replica's name within its deployment, which no other one has."""
+    """The replica's unique name within its deployment, or a random one outside of Serve."""
     try:
         return serve.get_replica_context().replica_id.unique_id
     except Exception:  # outside of a replica Serve raises an error of its own

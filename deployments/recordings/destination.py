@@ -1,4 +1,4 @@
-"""Where finished files go, and how long they stay there."""
+"""Where finished files are stored, and for how long."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from deployments.recordings.arrow import fs
 from deployments.recordings.segment import write_parquet
 from deployments.recordings.settings import KeepSettings, RecordingSettings, is_local
 
-OURS = re.compile(r"(?:^|/)day=(\d{4}-\d\d-\d\d)/(\d{8}T\d{6}-[\w.-]+)\.parquet$")
-"""The path of a file of ours, below where they are all kept: nothing else is ever removed."""
+RECORDING_PATH = re.compile(r"(?:^|/)day=(\d{4}-\d\d-\d\d)/(\d{8}T\d{6}-[\w.-]+)\.parquet$")
+"""The path of a recording below the destination. Nothing else is ever removed."""
 
 
 _WITHOUT_FOLDERS = frozenset({"s3", "gcs", "abfs"})
@@ -24,7 +24,7 @@ _WITHOUT_FOLDERS = frozenset({"s3", "gcs", "abfs"})
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A finished file."""
+    """A Parquet file at its destination."""
 
     path: str
     day: date
@@ -32,42 +32,42 @@ class Finished:
 
 
 class Destination(Protocol):
-    """Where Parquet files are kept.
+    """Stores Parquet files.
 
-    `spool` is the local folder that segments are written to. Every method raises `OSError` where it cannot do its work.
+    `spool` is the local folder that segments are written to. Every method raises `OSError` on failure.
     """
 
     spool: Path
 
-    def holds(self, segment: Path) -> bool:
-        """Whether the file that the segment becomes is there already."""
+    def contains(self, segment: Path) -> bool:
+        """Whether the segment's file is already stored."""
         ...
 
-    def take(self, segment: Path) -> int:
-        """Make a Parquet file of a segment: whole, or not at all. Returns how many records it has."""
+    def store(self, segment: Path) -> int:
+        """Store a segment as a Parquet file, complete or not at all. Returns its number of rows."""
         ...
 
     def finished(self) -> list[Finished]:
-        """Every file of ours."""
+        """List the stored files."""
         ...
 
     def remove(self, file: Finished) -> None: ...
 
 
 class LocalFolder:
-    """A folder. A segment's file is made beside it."""
+    """A folder. A segment's file is written beside it."""
 
     def __init__(self, folder: Path) -> None:
         self.spool = folder
 
-    def holds(self, segment: Path) -> bool:
-        return _file_of(segment).exists()
+    def contains(self, segment: Path) -> bool:
+        return _parquet_file(segment).exists()
 
-    def take(self, segment: Path) -> int:
-        return write_parquet(segment, _file_of(segment))
+    def store(self, segment: Path) -> int:
+        return write_parquet(segment, _parquet_file(segment))
 
     def finished(self) -> list[Finished]:
-        found = ((path, OURS.search(path.as_posix())) for path in self.spool.glob("day=*/*.parquet"))
+        found = ((path, RECORDING_PATH.search(path.as_posix())) for path in self.spool.glob("day=*/*.parquet"))
         return [
             Finished(str(path), date.fromisoformat(match[1]), path.stat().st_size) for path, match in found if match
         ]
@@ -79,19 +79,19 @@ class LocalFolder:
 
 
 class ObjectStore:
-    """A place behind one of Arrow's file systems. A file is made in the spool and sent: in an object store it is there
-    once all of it is."""
+    """A path in one of Arrow's file systems. A file is written in the spool and uploaded; an object store shows it once
+    it is complete."""
 
     def __init__(self, filesystem: Any, base: str, spool: Path) -> None:
         self._filesystem = filesystem
         self._base = base.rstrip("/")
         self.spool = spool
 
-    def holds(self, segment: Path) -> bool:
+    def contains(self, segment: Path) -> bool:
         return self._filesystem.get_file_info(self._target(segment)).type != fs.FileType.NotFound
 
-    def take(self, segment: Path) -> int:
-        file = _file_of(segment)
+    def store(self, segment: Path) -> int:
+        file = _parquet_file(segment)
         try:
             if records := write_parquet(segment, file):
                 target = self._target(segment)
@@ -106,21 +106,21 @@ class ObjectStore:
 
     def finished(self) -> list[Finished]:
         selector = fs.FileSelector(self._base, recursive=True, allow_not_found=True)
-        found = ((info, OURS.search(info.path)) for info in self._filesystem.get_file_info(selector))
+        found = ((info, RECORDING_PATH.search(info.path)) for info in self._filesystem.get_file_info(selector))
         return [Finished(info.path, date.fromisoformat(match[1]), info.size) for info, match in found if match]
 
     def remove(self, file: Finished) -> None:
         self._filesystem.delete_file(file.path)
 
     def _target(self, segment: Path) -> str:
-        return f"{self._base}/{segment.parent.name}/{_file_of(segment).name}"
+        return f"{self._base}/{segment.parent.name}/{_parquet_file(segment).name}"
 
 
 def destination(settings: RecordingSettings) -> Destination:
-    """Where the settings say.
+    """The destination that the settings name.
 
     Raises:
-        ValueError: it is no folder, and no object store that Arrow knows.
+        ValueError: the path is neither a folder nor an object store that Arrow knows.
     """
     if is_local(settings.path):
         return LocalFolder(local_folder(settings.path))
@@ -134,17 +134,17 @@ def local_folder(path: str) -> Path:
 
 
 def outdated(files: Iterable[Finished], keep: KeepSettings, now: datetime | None = None) -> list[Finished]:
-    """The files that need not be kept, the oldest first. A day counts from its end."""
+    """Select the files to remove, the oldest first. A file's age in days counts from the end of its day."""
     newest_first = sorted(files, key=lambda file: (file.day, Path(file.path).name), reverse=True)
     first_day = (now or datetime.now(UTC)).date() - timedelta(days=keep.days) if keep.days is not None else date.min
     kept_bytes = 0
-    gone: list[Finished] = []
+    removed: list[Finished] = []
     for file in newest_first:
         kept_bytes += file.size_bytes
         if file.day < first_day or (keep.max_bytes is not None and kept_bytes > keep.max_bytes):
-            gone.append(file)
-    return gone[::-1]
+            removed.append(file)
+    return removed[::-1]
 
 
-def _file_of(segment: Path) -> Path:
+def _parquet_file(segment: Path) -> Path:
     return segment.with_name(f"{segment.stem.removeprefix('.')}.parquet")

@@ -1,4 +1,4 @@
-"""Segments become Parquet files, in a thread of their own: sending one may take its time."""
+"""Turns segments into Parquet files, in a thread of its own, because an upload can be slow."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from deployments.recordings.segment import Segment, abandoned
 from deployments.recordings.settings import KeepSettings
 
 MAX_WAITING = 16
-"""Segments that may wait for a destination which does not take them; with more of them no new one is begun."""
+"""How many segments may wait for a destination that fails. With more, no new segment is begun."""
 
 
 RETRY_S = 15.0
-"""How long to leave such a destination alone."""
+"""Seconds until a destination that failed is tried again."""
 
 
-class Finishing:
-    """Hands full segments to their destination, and those that replicas which died have left behind; removes what need
-    not be kept. A segment's lock is held until its file is there."""
+class Finisher:
+    """Delivers full segments, and those left behind by replicas that died, to the destination, and removes outdated
+    files. A segment stays locked until its file is delivered."""
 
     def __init__(
         self, destination: Destination, keep: KeepSettings, what: str, former_spool: Path | None = None
@@ -33,25 +33,25 @@ class Finishing:
         self._spools = [destination.spool] if former_spool is None else [destination.spool, former_spool]
         self._keep = keep
         self._full: deque[Segment] = deque()
-        self._news = threading.Event()
+        self._wake = threading.Event()
         self._ending = False
         self.outage = Outage(what)
         self._thread = threading.Thread(target=self._run, name="recordings-files", daemon=True)
         self._thread.start()
 
     @property
-    def takes_more(self) -> bool:
+    def has_room(self) -> bool:
         return len(self._full) < MAX_WAITING
 
     def finish(self, segment: Segment) -> None:
-        """Make a file of a segment that nobody writes to any more, soon."""
+        """Queue a segment that is complete."""
         self._full.append(segment)
-        self._news.set()
+        self._wake.set()
 
     def close(self, ends_at: float) -> None:
-        """Finish what can be finished until then, on `time.monotonic`'s clock. The rest is for the next start."""
+        """Finish what can be finished until `ends_at`, on `time.monotonic`'s clock. The next start does the rest."""
         self._ending = True
-        self._news.set()
+        self._wake.set()
         self._thread.join(max(0.0, ends_at - time.monotonic()))
 
     def _run(self) -> None:
@@ -61,32 +61,32 @@ class Finishing:
                 if not adopted:
                     self._adopt()
                     adopted = True
-                self._hand_over_full()
+                self._deliver_full()
                 self._remove_outdated()
-                self.outage.worked()
+                self.outage.succeeded()
             except Exception as error:
                 self.outage.failed(error)
             if self._ending:
                 return
-            self._news.wait(RETRY_S if self._full or not adopted else None)
-            self._news.clear()
+            self._wake.wait(RETRY_S if self._full or not adopted else None)
+            self._wake.clear()
 
-    def _hand_over_full(self) -> None:
+    def _deliver_full(self) -> None:
         while self._full:
-            self._hand_over(self._full[0].path)
+            self._deliver(self._full[0].path)
             self._full.popleft().close()
 
     def _adopt(self) -> None:
         for spool in self._spools:
             for path, lock in abandoned(spool):
                 try:
-                    self._hand_over(path)
+                    self._deliver(path)
                 finally:
                     os.close(lock)
 
-    def _hand_over(self, segment: Path) -> None:
-        if not self._destination.holds(segment):
-            self._destination.take(segment)
+    def _deliver(self, segment: Path) -> None:
+        if not self._destination.contains(segment):
+            self._destination.store(segment)
         segment.unlink(missing_ok=True)
         with suppress(OSError):
             segment.parent.rmdir()

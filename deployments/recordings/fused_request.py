@@ -1,4 +1,4 @@
-"""A fused request that is over, with all that is known of it."""
+"""A fused request that has ended, with everything known about it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RequestOutcome = Literal["answered", "failed", "cancelled"]
 
 @dataclass(frozen=True, slots=True)
 class JudgeCall:
-    """A judge model's call that is over, and what it was for."""
+    """A call to a judge model that has ended, and the stage it was for."""
 
     judge: str
     stage: str
@@ -27,12 +27,12 @@ class JudgeCall:
 
 @dataclass(slots=True)
 class Account:
-    """An observer that keeps the outcomes of a request's calls, for a request can end without a result."""
+    """Collects the outcomes of a request's calls, because a request can end without a result."""
 
     candidates: list[Candidate] = field(default_factory=list[Candidate])
     judge_calls: list[JudgeCall] = field(default_factory=list[JudgeCall])
     convened_at: float | None = None
-    """When its first panel was asked, on the event loop's clock."""
+    """When the first panel was called, on the event loop's clock."""
     _stages: dict[int, str] = field(default_factory=dict[int, str])
 
     def on_event(self, event: Progress | JudgeEnded) -> None:
@@ -49,25 +49,29 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class FusedRequest:
-    """One fused request from its arrival to its end. A result is there exactly when it was answered, a failure when
-    it failed, and neither when its client went away.
-
-    `id` is the response's `x-request-id`, `trace_id` its trace's, where it is traced. `model` is the id that the client
-    asked for. `arrived_at` is in seconds since the epoch. `queued_ms` is what went by before its panel was asked, None
-    when none was.
-    """
+    """One fused request from its arrival to its end. It has a result exactly when it was answered, a failure when it
+    failed, and neither when its client went away."""
 
     id: str
+    """The response's `x-request-id`."""
     trace_id: str | None
+    """The id of its trace. None when it is not traced."""
     model: str
+    """The model id that the client asked for."""
     streamed: bool
     task: Task
     arrived_at: float
+    """Seconds since the epoch."""
     queued_ms: float | None
+    """The time before its panel was called. None when no panel was."""
     took_ms: float
+    """The time from its arrival to its end."""
     account: Account
+    """The outcomes of its calls."""
     fused: Fused | None = None
+    """The result."""
     failure: Failure | None = None
+    """Why it failed."""
 
     @property
     def outcome(self) -> RequestOutcome:
@@ -80,7 +84,7 @@ class FusedRequest:
 
     @property
     def size_chars(self) -> int:
-        """How much text it holds, about: what keeping it in memory takes."""
+        """Approximately how many characters of text it keeps in memory."""
         texts = sum(_size_chars(message) for message in self.task.request.messages)
         for candidate in self.account.candidates:
             if candidate.completion is not None:

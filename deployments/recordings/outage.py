@@ -1,4 +1,4 @@
-"""Something that does not work for a while, told once."""
+"""Logs the start and the end of an outage, once each."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ _log = logging.getLogger(__name__)
 
 
 class Outage:
-    """Says once in the log when what `what` names stops working, and once when it works again. `failures` counts."""
+    """Logs once when the activity `what` begins to fail, and once when it succeeds again. `failures` counts every
+    failure."""
 
     def __init__(self, what: str) -> None:
         self._what = what
-        self._lasts = False
+        self._ongoing = False
         self.failures = 0
 
     def failed(self, error: Exception) -> None:
         self.failures += 1
-        if not self._lasts:
-            self._lasts = True
-            _log.error("%s does not work (%s); it is tried again, and requests go on", self._what, _reason(error))
+        if not self._ongoing:
+            self._ongoing = True
+            _log.error("%s fails (%s); it is retried, and requests are not affected", self._what, _reason(error))
 
-    def worked(self) -> None:
-        if self._lasts:
-            self._lasts = False
-            _log.warning("%s works again after %d failures", self._what, self.failures)
+    def succeeded(self) -> None:
+        if self._ongoing:
+            self._ongoing = False
+            _log.warning("%s succeeds again after %d failures", self._what, self.failures)
 
 
 def _reason(error: Exception) -> str:
-    """Why, without the paths and URLs that messages of Arrow's are full of."""
+    """The reason without the paths and URLs in Arrow's messages."""
     return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else whereabouts(error)

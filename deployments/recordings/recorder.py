@@ -1,4 +1,4 @@
-"""Records requests without ever standing in their way: they are put into a queue, and threads do the rest.
+"""Records requests without delaying them: `record` puts each into a queue, and threads do the rest.
 
 request ──► queue ──(twice a second)──► segment ──(when it is full)──► Parquet file, at its destination
 """
@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from deployments.recordings.destination import destination
-from deployments.recordings.finishing import Finishing
+from deployments.recordings.finishing import Finisher
 from deployments.recordings.fused_request import FusedRequest
 from deployments.recordings.outage import Outage
-from deployments.recordings.row import Recording
+from deployments.recordings.row import RowEncoder
 from deployments.recordings.segment import Segment
 from deployments.recordings.settings import RecordingSettings, is_local
 from fusion.errors import whereabouts
 
 FLUSH_S = 0.5
-"""How often what is in the queue is written: what dies with a replica is younger than this and one writing."""
+"""Seconds between two writes of the queue. A replica that is killed loses what is younger than this and one write."""
 
 
 MAX_QUEUED = 8192
@@ -40,10 +40,9 @@ _log = logging.getLogger(__name__)
 
 
 class Recorder:
-    """Records what a judge replica, whose name is `replica`, did.
+    """Records the requests of the judge replica `replica`.
 
-    Its memory is bounded: when the queue is full, requests are not recorded, and counted. Nothing that goes wrong here
-    reaches a request.
+    Its memory is bounded: when the queue is full, requests are dropped and counted. No failure here reaches a request.
 
     Raises:
         MissingSecret: at construction, when the key for hashing is not where the configuration says.
@@ -52,15 +51,15 @@ class Recorder:
 
     def __init__(self, settings: RecordingSettings, replica: str) -> None:
         key = b"" if settings.hash_key is None else settings.hash_key.read().encode()
-        self._recording = Recording(settings.content, key, {"config_hash": settings.config_hash, "replica": replica})
+        self._encoder = RowEncoder(settings.content, key, {"config_hash": settings.config_hash, "replica": replica})
         self._rotate = settings.rotate
         self._replica = replica
         target = destination(settings)
         self._spool = target.spool
-        self._writing = Outage(f"recording requests in {self._spool}")
+        self._write_outage = Outage(f"recording requests in {self._spool}")
         former_spool = None if is_local(settings.path) or not settings.former_spool else Path(settings.former_spool)
-        self._finishing = Finishing(target, settings.keep, f"finishing files in {settings.path}", former_spool)
-        # What is put in and what is taken out have a counter each, for each is written by one thread alone.
+        self._finisher = Finisher(target, settings.keep, f"finishing files in {settings.path}", former_spool)
+        # Two counters, because each is written by one thread alone.
         self._queue: deque[FusedRequest] = deque()
         self._put_chars = self._taken_chars = 0
         self._refused = self._lost = self._recorded = self._files = 0
@@ -72,7 +71,7 @@ class Recorder:
         self._thread.start()
 
     def record(self, request: FusedRequest) -> None:
-        """Put a request into the queue, unless that is full."""
+        """Queue a request, or drop it if the queue is full."""
         size_chars = request.size_chars
         if len(self._queue) >= MAX_QUEUED or self._put_chars + size_chars - self._taken_chars > MAX_QUEUED_CHARS:
             self._refused += 1
@@ -84,16 +83,16 @@ class Recorder:
         return {
             "written_total": self._recorded,
             "dropped_total": self._refused + self._lost,
-            "write_failures_total": self._writing.failures + self._finishing.outage.failures,
+            "write_failures_total": self._write_outage.failures + self._finisher.outage.failures,
             "queued": len(self._queue),
         }
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Write what is in the queue and finish the file, as far as that is possible in this time."""
+        """Write the queue and finish the file, as far as `timeout_s` allows."""
         ends_at = time.monotonic() + timeout_s
         self._ending.set()
         self._thread.join(timeout_s)
-        self._finishing.close(ends_at)
+        self._finisher.close(ends_at)
 
     def _run(self) -> None:
         while True:
@@ -101,10 +100,10 @@ class Recorder:
             try:
                 self._flush()
                 if self._segment is not None and (ending or self._is_full(self._segment)):
-                    self._finishing.finish(self._segment)
+                    self._finisher.finish(self._segment)
                     self._segment = None
             except Exception as error:
-                self._writing.failed(error)
+                self._write_outage.failed(error)
             if ending:
                 return
 
@@ -114,7 +113,7 @@ class Recorder:
                 self._pending = self._batch(self._take())
             if self._pending is not None:
                 self._current().append(self._pending)
-                self._writing.worked()
+                self._write_outage.succeeded()
                 self._recorded += self._pending.num_rows
                 self._pending = None
 
@@ -125,14 +124,14 @@ class Recorder:
 
     def _batch(self, requests: Sequence[FusedRequest]) -> Any:
         try:
-            return self._recording.batch(requests)
+            return self._encoder.batch(requests)
         except Exception:  # one that cannot be written must not take the others with it
             good = [request for request in requests if self._is_writable(request)]
-            return self._recording.batch(good) if good else None
+            return self._encoder.batch(good) if good else None
 
     def _is_writable(self, request: FusedRequest) -> bool:
         try:
-            self._recording.batch([request])
+            self._encoder.batch([request])
         except Exception as error:
             self._lost += 1
             _log.error("a request cannot be recorded: %s", whereabouts(error))
@@ -146,11 +145,11 @@ class Recorder:
             OSError: none can be begun.
         """
         if self._segment is not None and self._is_full(self._segment):
-            self._finishing.finish(self._segment)
+            self._finisher.finish(self._segment)
             self._segment = None
         if self._segment is None:
-            if not self._finishing.takes_more:
-                raise OSError("too many files wait to be taken")
+            if not self._finisher.has_room:
+                raise OSError("too many files are waiting for their destination")
             self._segment = Segment(self._spool, datetime.now(UTC), f"{self._replica}-{self._files:05}")
             self._begun_at = time.monotonic()
             self._files += 1

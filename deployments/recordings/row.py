@@ -1,4 +1,4 @@
-"""A request becomes a row."""
+"""Turns requests into rows of the table."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ Content = Literal["none", "hash", "full"]
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
-    """How much of a request's content is kept, and what stands in every row.
+class RowEncoder:
+    """Encodes requests as rows, with as much of their content as `content` allows, and `constants` in every row.
 
-    With `hash`, texts are replaced by their HMAC-SHA-256 under `hash_key`: equal texts have equal digests, and only who
-    has the key can find out a text by trying.
+    With `hash`, texts are replaced by their HMAC-SHA-256 under `hash_key`: equal texts have equal digests, and guessing
+    a text takes the key.
     """
 
     content: Content = "none"
     hash_key: bytes = field(default=b"", repr=False)
-    in_every_row: Mapping[str, str] = field(default_factory=dict[str, str])
+    constants: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def row(self, request: FusedRequest) -> dict[str, Any]:
-        """A request as a row of the table."""
-        return self._values(COLUMNS, request) | dict(self.in_every_row)
+        """Encode a request as a row."""
+        return self._values(COLUMNS, request) | dict(self.constants)
 
     def batch(self, requests: Sequence[FusedRequest]) -> Any:
-        """Requests as Arrow's rows."""
+        """Encode requests as a record batch."""
         return batch_of([self.row(request) for request in requests])
 
     def _values(self, columns: Iterable[Column], source: Any) -> dict[str, Any]:
         return {column.name: self._value(column, source) for column in columns}
 
     def _value(self, column: Column, source: Any) -> Any:
-        if column.each:
-            return [self._values(column.each, part) for part in column.of(source)]
-        if column.kept == "always" or (column.kept == "text" and self.content == "full"):
-            return column.of(source)
-        if column.kept == "digest" and self.content == "hash":
-            return self._digest(column.of(source))
+        if column.fields:
+            return [self._values(column.fields, part) for part in column.extract(source)]
+        if column.content_policy == "always" or (column.content_policy == "text" and self.content == "full"):
+            return column.extract(source)
+        if column.content_policy == "digest" and self.content == "hash":
+            return self._digest(column.extract(source))
         return None
 
     def _digest(self, text: str | None) -> str | None:

@@ -1,8 +1,8 @@
-"""The file that records are written to before they are a Parquet file.
+"""The file that recordings are written to before they become a Parquet file.
 
-Parquet has its index at the end, so a file that is not finished cannot be read. A segment is an Arrow IPC stream, which
-can be read up to the last batch that is whole: what was written before a process died is there, and becomes a Parquet
-file later. While its writer lives, it holds a lock on it, which the operating system takes away when the writer dies.
+Parquet has its index at the end, so an unfinished file cannot be read. A segment is an Arrow IPC stream, which can be
+read up to its last complete batch: what was written before a process died is not lost, and becomes a Parquet file
+later. A living writer holds a lock on its segment, which the operating system releases when the writer dies.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _ROW_GROUP_BYTES = 16 * 1024 * 1024
 
 
 class Segment:
-    """A segment that this process writes to, below a folder for its day (UTC). It is hidden, so that nobody's pattern
-    for Parquet files finds it.
+    """A segment that this process writes, in a folder for its day (UTC). Its name is hidden, so that patterns for
+    Parquet files do not match it.
 
     Raises:
-        OSError: it cannot be written. What was written before stays readable, and the same batch may be tried again.
+        OSError: it cannot be written. What was written before stays readable, and the batch may be tried again.
     """
 
     def __init__(self, spool: Path, begun_at: datetime, writer: str) -> None:
@@ -42,7 +42,7 @@ class Segment:
         name = f"{begun_at:%Y%m%dT%H%M%S}-{writer}"
         self.path = folder / f".{name}{SUFFIX}"
         self.size_bytes = 0
-        # It gets its name once it is locked, so that nobody takes it for one whose writer died.
+        # It is renamed once it is locked, so that no other process takes it for an abandoned one.
         unnamed = folder / f".{name}.new"
         self._file = os.open(unnamed, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o640)
         try:
@@ -55,11 +55,11 @@ class Segment:
             raise
 
     def is_of(self, now: datetime) -> bool:
-        """Whether this is still the day that it is for."""
+        """Whether a time is on the segment's day."""
         return self._day == f"day={now:%Y-%m-%d}"
 
     def append(self, batch: Any) -> None:
-        """Write a batch. It is with the operating system when this returns."""
+        """Write a batch. The operating system has it when this returns."""
         self._write(batch.serialize())
 
     def close(self) -> None:
@@ -79,7 +79,7 @@ class Segment:
 
 
 def abandoned(folder: Path) -> Iterator[tuple[Path, int]]:
-    """The segments under a folder whose writer is gone, each with a descriptor that holds its lock; close it after."""
+    """Yield the segments whose writer has died, each with a descriptor that holds its lock, for the caller to close."""
     for path in sorted(folder.glob(f"day=*/.*{SUFFIX}")):
         try:
             descriptor = os.open(path, os.O_RDONLY)
@@ -94,7 +94,7 @@ def abandoned(folder: Path) -> Iterator[tuple[Path, int]]:
 
 
 def batches(path: Path) -> Iterator[Any]:
-    """The batches of a segment that are whole."""
+    """Yield the complete batches of a segment."""
     with path.open("rb") as file:
         try:
             reader = pa.ipc.open_stream(file)
@@ -105,8 +105,8 @@ def batches(path: Path) -> Iterator[Any]:
 
 
 def write_parquet(segment: Path, target: Path) -> int:
-    """Make a Parquet file of a segment, on the disk and whole, or not at all. Returns how many records it has; without
-    any, no file is made.
+    """Write a segment as a Parquet file, synced to disk and complete, or not at all. Returns its number of rows; with
+    none, no file is written.
 
     Raises:
         OSError: it cannot be written.

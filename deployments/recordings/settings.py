@@ -1,4 +1,4 @@
-"""What a judge replica is told about recording."""
+"""The settings of recording."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _DAY_S = 24 * 60 * 60
 
 @dataclass(frozen=True, slots=True)
 class RotateSettings:
-    """When a file is finished and the next one begun: at this size, before compression, or this long after its first
-    record; and at midnight (UTC) in any case."""
+    """When a file is finished and the next one begun: at `max_bytes` before compression, `max_age_s` after it was
+    begun, and at midnight (UTC)."""
 
     max_bytes: int = 64 * 1024 * 1024
     max_age_s: float = 3600.0
@@ -25,7 +25,7 @@ class RotateSettings:
 
 @dataclass(frozen=True, slots=True)
 class KeepSettings:
-    """How many days files are kept, and how much of them; None is no limit. The oldest go first."""
+    """How many days and how many bytes of files are kept; None is no limit. The oldest are removed first."""
 
     days: int | None = None
     max_bytes: int | None = None

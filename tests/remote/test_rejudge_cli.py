@@ -136,7 +136,7 @@ def test_a_judge_that_refuses_is_reported(folder: Path, config: Path, monkeypatc
     monkeypatch.setenv("JUDGE_KEY", "sk-wrong")
     result = run("--recordings", folder, "-c", config, "--judge", "arbiter", code=1)
     assert "no decision for 3: judge_failed: arbiter (unauthorized)" in result.stdout
-    assert "no decision came about" in result.stderr
+    assert "no request could be decided" in result.stderr
     assert "sk-wrong" not in result.output
 
 
@@ -144,6 +144,6 @@ def test_what_cannot_be_asked_is_said(folder: Path, config: Path, monkeypatch: p
     unknown = run("--recordings", folder, "-c", config, "--judge", "nobody", code=1)
     assert "there is no member 'nobody' in the configuration; known are arbiter, engine" in unknown.stderr
     engine = run("--recordings", folder, "-c", config, "--judge", "engine", code=1)
-    assert "start `fusion serve` and say where with --url" in engine.stderr
+    assert "start `fusion serve`, and give its address with --url" in engine.stderr
     monkeypatch.delenv("JUDGE_KEY")
     assert "JUDGE_KEY is unset" in run("--recordings", folder, "-c", config, "--judge", "arbiter", code=1).stderr

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deployments.recordings.fused_request import Account, FusedRequest
-from deployments.recordings.row import Content, Recording
+from deployments.recordings.row import Content, RowEncoder
 from fusion.errors import FusionError, MemberUnavailable
 from fusion.member import Member
 from fusion.pricing import Price
@@ -61,6 +61,6 @@ def recorded(folder: Path, requests: Sequence[FusedRequest], content: Content = 
     day = folder / "day=2025-11-25"
     day.mkdir(parents=True, exist_ok=True)
     target = day / f"20251125T120000-replica-{len(list(day.iterdir())):05}.parquet"
-    recording = Recording(content, key, {"replica": "replica", "config_hash": "0123456789abcdef"})
+    recording = RowEncoder(content, key, {"replica": "replica", "config_hash": "0123456789abcdef"})
     pq.write_table(pa.Table.from_batches([recording.batch(requests)]), target)
     return target

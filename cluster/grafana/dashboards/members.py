@@ -105,7 +105,7 @@ MEMBERS = Dashboard(
                     "Retries",
                     "Calls a second that were repeated, and that the budget did not allow to repeat.",
                     "ops",
-                    (_by_member("retries_total"), _by_member("retries_over_budget_total", "{{member}} unaffordable")),
+                    (_by_member("retries_total"), _by_member("retries_over_budget_total", "{{member}} over budget")),
                 ),
             ),
         ),

@@ -19,9 +19,10 @@ from typer.testing import CliRunner
 from cluster.cli.main import app
 from cluster.config.loader import ConfigError, check_secrets, load
 from cluster.config.schema import ClusterConfig
-from cluster.recordings.folder import RecordingFolder, Wanted
+from cluster.recordings.filter import RecordingFilter
+from cluster.recordings.folder import RecordingFolder
 from deployments.recordings.columns import SCHEMA
-from deployments.recordings.row import Recording
+from deployments.recordings.row import RowEncoder
 from deployments.recordings.segment import Segment
 from fusion.errors import MemberUnavailable
 from fusion.testing import Fail, ScriptedMember
@@ -117,14 +118,14 @@ async def test_files_that_cannot_be_read_are_skipped_and_named(folder: Path) -> 
     result = run("recordings", "ls", "--recordings", folder, "--json", code=1)
     assert ids(result) == ["bbb-1", "aaa-2", "aaa-1"]
     assert "torn.parquet: Parquet magic bytes not found" in result.stderr
-    assert "foreign.parquet: it holds no recorded requests" in result.stderr
+    assert "foreign.parquet: it holds no recordings" in result.stderr
     assert "newer.parquet: a newer fusion-cluster wrote it (schema version 2" in result.stderr
 
 
 async def test_what_is_being_written_is_read_too(tmp_path: Path) -> None:
     segment = Segment(tmp_path, NOW, "r1-00000")
-    segment.append(Recording().batch([await fused_request()]))
-    assert [row["request_id"] for row in RecordingFolder(str(tmp_path)).rows(Wanted())] == ["request-1"]
+    segment.append(RowEncoder().batch([await fused_request()]))
+    assert [row["request_id"] for row in RecordingFolder(str(tmp_path)).rows(RecordingFilter())] == ["request-1"]
     segment.close()
 
 

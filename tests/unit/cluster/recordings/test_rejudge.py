@@ -9,8 +9,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from cluster.recordings.folder import RecordingFolder, RecordingsError, Row, Wanted
-from cluster.recordings.rejudge import Rejudged, choose, compare, default_target, rejudge, write_results
+from cluster.recordings.filter import RecordingFilter
+from cluster.recordings.folder import RecordingFolder, RecordingsError, Row
+from cluster.recordings.rejudge import Rejudged, compare, count_eligible, default_target, rejudge, write_results
 from cluster.recordings.replay import NewJudge, replay
 from deployments.recordings.row import Content
 from fusion.chat import Message, Request
@@ -27,7 +28,7 @@ PROFILE = MemberProfile("arbiter", "elsewhere", "arbiter-1", price=Price(10.0, 2
 async def rows(folder: Path, *requests: Any, content: Content = "full") -> list[Row]:
     """Requests as they are read back."""
     recorded(folder, requests or [await fused_request()], content, b"key")
-    return list(RecordingFolder(str(folder)).rows(Wanted()))
+    return list(RecordingFolder(str(folder)).rows(RecordingFilter()))
 
 
 def judge(member: Member, **more: Any) -> NewJudge:
@@ -113,7 +114,9 @@ async def test_all_are_judged_and_compared(tmp_path: Path) -> None:
     (first, *_), metadata = pq.read_table(target).to_pylist(), pq.read_schema(target).metadata
     assert (first["error"], first["winner"], first["old_winner"]) == (next(iter(found.failed)), None, "ada")
     assert metadata[b"kind"] == b"rejudged"
-    assert [row["request_id"] for row in RecordingFolder(str(tmp_path)).rows(Wanted())] == [f"r{n}" for n in range(5)]
+    assert [row["request_id"] for row in RecordingFolder(str(tmp_path)).rows(RecordingFilter())] == [
+        f"r{n}" for n in range(5)
+    ]
 
 
 async def test_so_many_are_judged_at_once(tmp_path: Path) -> None:
@@ -134,13 +137,13 @@ async def test_so_many_are_judged_at_once(tmp_path: Path) -> None:
 async def test_without_content_nothing_can_be_judged_again(tmp_path: Path, content: Content) -> None:
     await rows(tmp_path, content=content)
     with pytest.raises(RecordingsError, match=r"1 recorded without its content\); .* content: full"):
-        choose(RecordingFolder(str(tmp_path)), Wanted(), None)
+        count_eligible(RecordingFolder(str(tmp_path)), RecordingFilter(), None)
 
 
 async def test_what_one_candidate_alone_answered_is_left_out(tmp_path: Path) -> None:
     alone = {"ada": ScriptedMember(), "judge": ScriptedMember()}
     await rows(tmp_path, await fused_request(alone, quorum=1), await fused_request())
-    chosen = choose(RecordingFolder(str(tmp_path)), Wanted(), None)
+    chosen = count_eligible(RecordingFolder(str(tmp_path)), RecordingFilter(), None)
     assert (chosen.requests, chosen.left_out) == (1, Counter({"fewer than two candidates": 1}))
 
 

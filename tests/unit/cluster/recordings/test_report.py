@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from cluster.cli.main import app
 from cluster.recordings.figures import COLUMNS, gather
-from cluster.recordings.folder import RecordingFolder, Wanted
+from cluster.recordings.filter import RecordingFilter
+from cluster.recordings.folder import RecordingFolder
 from deployments.recordings.row import Content
 from fusion.errors import MemberUnavailable
 from fusion.testing import Answer, Fail, ScriptedMember
@@ -40,7 +41,7 @@ async def recorded_requests(folder: Path, content: Content = "full") -> Path:
 
 async def test_the_figures_are_what_was_recorded(tmp_path: Path) -> None:
     folder = RecordingFolder(str(await recorded_requests(tmp_path)))
-    found = gather(folder.rows(Wanted(), COLUMNS))
+    found = gather(folder.rows(RecordingFilter(), COLUMNS))
     assert found.requests == 4
     assert found.outcomes == {"answered": 1, "degraded": 2, "failed": 1}
     assert [dict(outcomes) for outcomes in found.by_day.values()] == [
@@ -75,7 +76,7 @@ async def test_candidates_are_compared_by_what_is_kept_of_them(
         "judge": ScriptedMember(favouring("four")),
     }
     recorded(tmp_path, [await fused_request(same)], content, b"key")
-    found = gather(RecordingFolder(str(tmp_path)).rows(Wanted(), COLUMNS))
+    found = gather(RecordingFolder(str(tmp_path)).rows(RecordingFilter(), COLUMNS))
     assert (found.agreements, found.compared_by) == ([] if content == "none" else [1.0], compared_by)
 
 
@@ -122,8 +123,8 @@ async def test_the_page_needs_nothing_but_itself_and_holds_no_content(tmp_path: 
         "no answer: no_quorum",
         "1 of 2",
         "fusion/test",
-        "mean over every two",
-        "left out: &lt;b&gt;torn",
+        "mean over all pairs",
+        "skipped: &lt;b&gt;torn",
     ):
         assert shown in text
 
@@ -134,14 +135,14 @@ async def test_what_is_not_known_is_said(tmp_path: Path) -> None:
     run("--recordings", tmp_path, "-o", tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text()
     assert "No cost is known" in text
-    assert "How far candidates agree is not known" in text
-    assert "Nothing: every request got all that it asked for." in text
+    assert "How far candidates agree is unknown" in text
+    assert "Nothing: no request failed or was degraded." in text
 
 
 async def test_a_page_about_nothing_is_not_made(tmp_path: Path) -> None:
     await recorded_requests(tmp_path)
     result = run("--recordings", tmp_path, "-o", tmp_path / "report.html", "--preset", "fusion/other", code=1)
-    assert "no recorded request is like that" in result.stderr
+    assert "no recording matches" in result.stderr
     assert not (tmp_path / "report.html").exists()
 
 

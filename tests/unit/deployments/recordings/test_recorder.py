@@ -21,9 +21,9 @@ from deployments.recordings import destination as destinations
 from deployments.recordings import recorder as recorders
 from deployments.recordings.columns import COLUMNS, SCHEMA, SCHEMA_VERSION, Column
 from deployments.recordings.destination import Finished, ObjectStore, outdated
-from deployments.recordings.finishing import Finishing
+from deployments.recordings.finishing import Finisher
 from deployments.recordings.recorder import Recorder
-from deployments.recordings.row import Recording
+from deployments.recordings.row import RowEncoder
 from deployments.recordings.segment import Segment, abandoned, batches, write_parquet
 from deployments.recordings.settings import KeepSettings, RecordingSettings, RotateSettings
 from deployments.secrets import Secret
@@ -57,7 +57,7 @@ def until(found: Callable[[], object]) -> None:
 
 async def test_all_that_is_known_of_a_request_is_in_its_row() -> None:
     request = await fused_request()
-    row = Recording("full", in_every_row={"replica": "r1", "config_hash": "c1"}).row(request)
+    row = RowEncoder("full", constants={"replica": "r1", "config_hash": "c1"}).row(request)
     assert request.fused
     assert list(row) == SCHEMA.names
     told = {
@@ -105,7 +105,7 @@ async def test_a_request_without_a_quorum_is_recorded_with_every_outcome() -> No
         "bob": ScriptedMember(),
         "judge": ScriptedMember(),
     }
-    row = Recording("full").row(await fused_request(members))
+    row = RowEncoder("full").row(await fused_request(members))
     assert (row["outcome"], row["error_code"], row["content"], row["total_ms"]) == ("failed", "no_quorum", None, 0.0)
     assert {candidate["member"]: candidate["status"] for candidate in row["candidates"]}["ada"] == "failed"
 
@@ -119,14 +119,14 @@ async def test_nothing_that_was_asked_or_answered_is_kept_unless_content_is_full
         "judge": ScriptedMember(Answer('{"reason": "SECRET", "scores": {"A": 1, "B": 2}}')),
     }
     request = await fused_request(members, request=marked)
-    batch = Recording(content, b"key").batch([request])
+    batch = RowEncoder(content, b"key").batch([request])
     assert b"SECRET" not in batch.serialize().to_pybytes()
     (row,) = batch.to_pylist()
     digests = {row["request_hash"], row["content_hash"], *(each["content_hash"] for each in row["candidates"])}
     assert digests == {None} if content == "none" else len(digests - {None}) >= 3
     # Equal texts have equal digests under one key, and others under another.
-    (again,) = Recording(content, b"key").batch([request]).to_pylist()
-    (other,) = Recording(content, b"other").batch([request]).to_pylist()
+    (again,) = RowEncoder(content, b"key").batch([request]).to_pylist()
+    (other,) = RowEncoder(content, b"other").batch([request]).to_pylist()
     assert again["request_hash"] == row["request_hash"]
     assert content == "none" or other["request_hash"] != row["request_hash"]
 
@@ -144,12 +144,12 @@ async def test_a_recorded_request_can_be_read_back_as_it_was() -> None:
         "function:look",
         True,
     )
-    row = Recording("full").row(await fused_request(request=asked))
+    row = RowEncoder("full").row(await fused_request(request=asked))
     assert parse_chat(row["request"].encode()).request == asked
 
 
 async def test_a_killed_writer_leaves_every_whole_batch(tmp_path: Path) -> None:
-    batch = Recording("full").batch([await fused_request()])
+    batch = RowEncoder("full").batch([await fused_request()])
     segment = Segment(tmp_path, NOW, "replica-00000")
     ends = [segment.size_bytes]
     for _ in range(3):
@@ -175,7 +175,7 @@ def test_a_segment_is_taken_over_once_its_writer_is_gone(tmp_path: Path) -> None
 
 async def test_the_next_start_finishes_what_was_left(tmp_path: Path) -> None:
     segment = Segment(tmp_path, NOW, "dead-00000")
-    segment.append(Recording("full").batch([await fused_request(name="last words")]))
+    segment.append(RowEncoder("full").batch([await fused_request(name="last words")]))
     segment.close()
     with segment.path.open("ab") as file:
         file.write(b"torn")
@@ -188,7 +188,7 @@ async def test_the_next_start_finishes_what_was_left(tmp_path: Path) -> None:
 
 async def test_a_segment_whose_file_is_there_is_not_finished_twice(tmp_path: Path) -> None:
     segment = Segment(tmp_path, NOW, "dead-00000")
-    segment.append(Recording("full").batch([await fused_request()]))
+    segment.append(RowEncoder("full").batch([await fused_request()]))
     segment.close()
     target = segment.path.with_name("20251125T120000-dead-00000.parquet")
     write_parquet(segment.path, target)
@@ -224,18 +224,18 @@ async def test_a_path_that_cannot_be_written_costs_no_request_and_one_line(
         recorder.record(request)
     assert recorder.counters()["dropped_total"] == 2
     assert [record.message for record in caplog.records if "recording" in record.message] == [
-        f"recording requests in {tmp_path / 'taken'} does not work (Not a directory); "
-        "it is tried again, and requests go on"
+        f"recording requests in {tmp_path / 'taken'} fails (Not a directory); it is retried, "
+        "and requests are not affected"
     ]
     (tmp_path / "taken").unlink()
     recorder.close()
     assert recorder.counters()["written_total"] == 4
-    assert "works again" in caplog.text
+    assert "succeeds again" in caplog.text
 
 
 async def test_a_full_disk_loses_nothing_that_the_queue_can_hold(tmp_path: Path) -> None:
     segment = Segment(tmp_path, NOW, "r1-00000")
-    batch = Recording("full").batch([await fused_request()])
+    batch = RowEncoder("full").batch([await fused_request()])
     segment.append(batch)
     before = segment.size_bytes
     with limited_file_size(before + 100), pytest.raises(OSError, match="File too large"):
@@ -272,10 +272,10 @@ class Unreachable(ObjectStore):
 
     down = True
 
-    def take(self, segment: Path) -> int:
+    def store(self, segment: Path) -> int:
         if self.down:
             raise OSError("unreachable")
-        return super().take(segment)
+        return super().store(segment)
 
 
 async def test_an_object_store_is_given_whole_files_and_may_be_away_for_a_while(tmp_path: Path) -> None:
@@ -284,13 +284,13 @@ async def test_an_object_store_is_given_whole_files_and_may_be_away_for_a_while(
     bucket = pyarrow.fs.SubTreeFileSystem(str(store), pyarrow.fs.LocalFileSystem())
     away = Unreachable(bucket, "recordings/", tmp_path / "spool")
     segment = Segment(away.spool, NOW, "r1-00000")
-    segment.append(Recording("full").batch([await fused_request()]))
-    finishing = Finishing(away, KeepSettings(), "finishing")
-    finishing.finish(segment)
-    until(lambda: finishing.outage.failures)
+    segment.append(RowEncoder("full").batch([await fused_request()]))
+    finisher = Finisher(away, KeepSettings(), "finishing")
+    finisher.finish(segment)
+    until(lambda: finisher.outage.failures)
     assert left_over(away.spool) == [segment.path]
     away.down = False
-    finishing.close(time.monotonic() + 10)
+    finisher.close(time.monotonic() + 10)
     (file,) = (store / "recordings").glob("day=*/*.parquet")
     assert pq.read_table(file).num_rows == 1
     assert [found.path for found in away.finished()] == ["recordings/day=2025-11-25/20251125T120000-r1-00000.parquet"]
@@ -303,11 +303,11 @@ async def test_what_an_earlier_release_left_in_its_spool_is_finished(tmp_path: P
     (tmp_path / "store").mkdir()
     store = pyarrow.fs.SubTreeFileSystem(str(tmp_path / "store"), pyarrow.fs.LocalFileSystem())
     left = Segment(tmp_path / "traces", NOW, "r0-00000")
-    left.append(Recording("full").batch([await fused_request()]))
+    left.append(RowEncoder("full").batch([await fused_request()]))
     left.close()
     destination = ObjectStore(store, "kept", tmp_path / "recordings")
-    finishing = Finishing(destination, KeepSettings(), "finishing", tmp_path / "traces")
-    finishing.close(time.monotonic() + 10)
+    finisher = Finisher(destination, KeepSettings(), "finishing", tmp_path / "traces")
+    finisher.close(time.monotonic() + 10)
     assert pq.read_table(tmp_path / "store" / "kept").num_rows == 1
     assert left_over(tmp_path / "traces") == []
 
@@ -373,9 +373,13 @@ _KIND_OF = {
 
 def _documented(columns: tuple[Column, ...], above: str = "") -> Any:
     for column in columns:
-        says = {"always": column.says, "text": f"*{column.says}*", "digest": f"{column.says} (`hash`)"}[column.kept]
-        yield f"{above}{column.name}", "list" if column.each else _KIND_OF[str(column.type)], says
-        yield from _documented(column.each, f"{above}{column.name}.")
+        says = {
+            "always": column.description,
+            "text": f"*{column.description}*",
+            "digest": f"{column.description} (`hash`)",
+        }[column.content_policy]
+        yield f"{above}{column.name}", "list" if column.fields else _KIND_OF[str(column.type)], says
+        yield from _documented(column.fields, f"{above}{column.name}.")
 
 
 class limited_file_size:  # noqa: N801
