@@ -14,7 +14,7 @@ from string import ascii_uppercase
 
 from fusion.chat import Message, Request
 from fusion.results import Candidate
-from fusion.text.sanitize import quoted
+from fusion.text.sanitize import mark_lines
 
 MAX_CANDIDATES = len(ascii_uppercase)
 
@@ -47,7 +47,7 @@ def blind(candidates: Sequence[Candidate], request: Request, seed: int, prefille
     draw = random.Random(~seed)
     texts = [answer_text(candidate) for candidate in order] + [message_text(message) for message in request.messages]
     fence = f"{draw.getrandbits(64):016x}"
-    texts += [quoted(text) for text in texts]
+    texts += [mark_lines(text) for text in texts]
     while any(fence in text for text in texts):
         fence = f"{draw.getrandbits(64):016x}"
     return Ballot(tuple(order), tuple(ascii_uppercase[: len(order)]), fence, seed)

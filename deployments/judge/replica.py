@@ -32,8 +32,8 @@ from deployments.resilience.targets import Targets
 from deployments.secrets import Secret
 from fusion.chat import Call, Completion
 from fusion.errors import EmptyCompletion, LimitReached, MemberTimeout
-from fusion.limits.call_stats import Experience
-from fusion.limits.context import unable
+from fusion.limits.call_stats import CallStats
+from fusion.limits.context import incapability_of
 from fusion.member import Emit
 from fusion.presets import Policy, Pool, Preset, Task
 from fusion.pricing import cost_usd
@@ -96,7 +96,7 @@ class Judge:
         trace = None if self._instrumentation is None else partial(self._instrumentation.traced, profiles=profiles)
         side = judge_side(self._backends, profiles, targets, trace)
         self._members = side.members
-        self._experience = Experience()
+        self._call_stats = CallStats()
         prefilling = {name: side.alone[name] for name, profile in profiles.items() if profile.supports_prefill}
         tokenizers = {
             name: ProfiledTokenizer(self._backends[name], profile)
@@ -183,7 +183,7 @@ class Judge:
                 watcher=watcher,
                 started_at=started_at,
                 observers=observers,
-                experience=self._experience,
+                call_stats=self._call_stats,
             )
         finally:
             self._slots.leave()
@@ -233,7 +233,7 @@ class Judge:
         return slots if target is None else {**slots, "target_queue_depth": target}
 
     async def _ask(self, member: str, chat: ChatRequest, emit: Emit | None) -> Completion:
-        if error := unable(self.catalogue.profiles[member], chat.request):
+        if error := incapability_of(self.catalogue.profiles[member], chat.request):
             raise error
         call = Call(member, chat.request, timeout_s=MEMBER_TIMEOUT_S)
         await self._enter(MEMBER_TIMEOUT_S)

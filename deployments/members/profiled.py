@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fusion.chat import Call, Completion
-from fusion.limits.context import unable
+from fusion.limits.context import incapability_of
 from fusion.member import Emit, Member, MemberProfile, TokenCounter
 
 
@@ -22,7 +22,7 @@ class ProfiledMember:
         self._profile = profile
 
     async def ask(self, call: Call, emit: Emit | None = None) -> Completion:
-        if error := unable(self._profile, call.request):
+        if error := incapability_of(self._profile, call.request):
             raise error
         return await self._member.ask(self._profile.apply_to(call), emit)
 

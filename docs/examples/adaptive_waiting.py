@@ -3,7 +3,7 @@
 import asyncio
 
 from fusion import MemberProfile, Message, Policy, Pool, Preset, Request, Task, fuse
-from fusion.limits.call_stats import Experience
+from fusion.limits.call_stats import CallStats
 from fusion.testing import Answer, ScriptedMember
 
 REQUESTS = 20
@@ -20,12 +20,12 @@ async def main() -> None:
     panel, judges = ("mixtral", "claude", "slow"), ("judge",)
     preset = Preset("fusion/merge", "merge", panel, judges, Policy(quorum=2))
     request = Request((Message("user", "What is two and two?"),))
-    experience = Experience()
+    call_stats = CallStats()
 
     waited_ms: list[float] = []
     for seed in range(REQUESTS):
         task = Task(preset, request, profiles, seed)
-        fused = await fuse(task, Pool(members, profiles), experience=experience)
+        fused = await fuse(task, Pool(members, profiles), call_stats=call_stats)
         waited_ms.append(fused.timings.panel_ms)
 
     print(f"the panel took {waited_ms[0]:.0f} ms at first and {waited_ms[-1]:.0f} ms once the straggler was known")

@@ -124,10 +124,10 @@ def _likeness(a: Completion, b: Completion) -> float:
 
 def _long_likeness(a: str, b: str) -> float:
     """How much two long texts share; nothing when a number or a negation is in one of them alone."""
-    return similarity(a, b) if _telling(a) == _telling(b) else 0.0
+    return similarity(a, b) if _numbers_and_negations(a) == _numbers_and_negations(b) else 0.0
 
 
-def _telling(text: str) -> Counter[tuple[str, ...]]:
+def _numbers_and_negations(text: str) -> Counter[tuple[str, ...]]:
     """The numbers with what follows them, and the negations: what turns a long text's meaning in one word."""
     said = words(text)
     numbers = [(word, following) for word, following in pairwise([*said, ""]) if _NUMBER.match(word)]

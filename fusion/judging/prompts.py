@@ -16,7 +16,7 @@ from fusion.chat import Message, Request, Sampling, TextPart
 from fusion.judging.verdict import parse_verdict, verdict_schema
 from fusion.presets import Criterion
 from fusion.results import Candidate, Verdict
-from fusion.text.sanitize import MARK, disarmed, quoted
+from fusion.text.sanitize import MARK, mark_lines, neutralize_markup
 from fusion.verbatim.references import Draft, Offer, offer_blocks
 
 _VERDICT_MAX_TOKENS = 768
@@ -140,7 +140,7 @@ def merge_request(request: Request, ballot: Ballot, notes: str | None = None, of
     is said after them, so that a prompt which is prefilled is the same whether later drafts have blocks or not.
     """
     instructions = _MERGE.format(fence=ballot.fence)
-    noted = f"{fenced('analysis', disarmed(notes), ballot.fence)}\n\n" if notes else ""
+    noted = f"{fenced('analysis', neutralize_markup(notes), ballot.fence)}\n\n" if notes else ""
     answers = _fenced_answers(ballot, (lambda draft: offer.shown[draft.member]) if offer else _disarmed)
     refer = REFERRING.format(reference=next(iter(offer.blocks))) if offer else ""
     drafts = f"{noted}{answers}\n\n{_DRAFTS_END}{refer}{_ASK}"
@@ -175,7 +175,7 @@ def _asked_after(shown: str, messages: tuple[Message, ...]) -> tuple[Message, ..
 
 
 def _judge_messages(instructions: str, request: Request, ballot: Ballot, reply: str = "") -> tuple[Message, ...]:
-    turns = "\n\n".join(f"{message.role}: {disarmed(message_text(message))}" for message in request.messages)
+    turns = "\n\n".join(f"{message.role}: {neutralize_markup(message_text(message))}" for message in request.messages)
     shown = f"{fenced('conversation', turns, ballot.fence)}\n\n{_fenced_answers(ballot, _quoted)}"
     shown += f"\n\n{reply}" if reply else ""
     content = (TextPart(shown), *request.images) if request.images else shown
@@ -191,7 +191,7 @@ def _fenced_answers(ballot: Ballot, as_shown: Callable[[Candidate], str]) -> str
 
 def _disarmed(candidate: Candidate) -> str:
     """The candidate as a judge model that writes is shown it."""
-    return disarmed(answer_text(candidate))
+    return neutralize_markup(answer_text(candidate))
 
 
 def _quoted(candidate: Candidate) -> str:
@@ -199,6 +199,9 @@ def _quoted(candidate: Candidate) -> str:
     text cannot write."""
     completion = candidate.completion
     if completion is None:
-        return quoted("")
-    calls = [f"calls {call.name}({' '.join(disarmed(call.arguments).splitlines())})" for call in completion.tool_calls]
-    return "\n".join([*([quoted(completion.text)] if completion.text or not calls else []), *calls])
+        return mark_lines("")
+    calls = [
+        f"calls {call.name}({' '.join(neutralize_markup(call.arguments).splitlines())})"
+        for call in completion.tool_calls
+    ]
+    return "\n".join([*([mark_lines(completion.text)] if completion.text or not calls else []), *calls])

@@ -19,7 +19,7 @@ from fusion.chat import Call, Completion, Request
 from fusion.errors import BudgetTooSmall, MalformedReply, MemberError, MemberTimeout, PriceUnknown
 from fusion.judging.analysis import analysis_request
 from fusion.judging.prompts import REFERRING, merge_request, rebuttal_request, verdict_request
-from fusion.limits.context import ANSWER_SHARE, answer_tokens
+from fusion.limits.context import ANSWER_SHARE, max_answer_tokens
 from fusion.member import MemberProfile
 from fusion.presets import Task
 from fusion.pricing import Price
@@ -37,7 +37,7 @@ IMAGE_TOKENS = 3000
 _MESSAGE_TOKENS = 8
 
 
-_RETOLD = 1.5
+TOKENIZER_MISMATCH = 1.5
 """How many tokens of one model's a token of another's may be, at the high end."""
 
 
@@ -51,7 +51,7 @@ _REFERENCE_TOKENS = 14
 _LETTERS = re.compile(r"[A-Za-z]+")
 
 
-def tokens_at_most(request: Request) -> int:
+def estimate_prompt_tokens(request: Request) -> int:
     """An estimate of a prompt's tokens, at the high end: two ASCII letters are one at least, every other byte is
     one."""
     texts = [message.text for message in request.messages]
@@ -82,7 +82,7 @@ class Budget:
         """Set aside what a bounded call can cost. None, and nothing, when that is more than there is."""
         profile = self.profiles[call.member]
         system_tokens = _tokens(profile.system or "") if call.purpose == "answer" else 0
-        input_tokens = tokens_at_most(call.request) + system_tokens
+        input_tokens = estimate_prompt_tokens(call.request) + system_tokens
         bound_usd = _price(profile).of(input_tokens, call.request.sampling.max_tokens or 0)
         if self.spent_usd + self.under_way_usd + bound_usd > self.max_cost_usd:
             return None
@@ -113,11 +113,11 @@ def within_budget(task: Task) -> tuple[Task, Budgeted | None]:
     budget_usd = preset.policy.max_cost_usd
     if budget_usd is None:
         return task, None
-    nameless = [name for name in dict.fromkeys((*preset.panel, *preset.judges)) if task.profiles[name].price is None]
-    if nameless:
+    unpriced = [name for name in dict.fromkeys((*preset.panel, *preset.judges)) if task.profiles[name].price is None]
+    if unpriced:
         raise PriceUnknown(
             f"a budget needs the price of every member that may be asked, and none is configured for "
-            f"{', '.join(nameless)}; for one that costs nothing set both prices to 0",
+            f"{', '.join(unpriced)}; for one that costs nothing set both prices to 0",
             param="fusion.max_cost_usd",
         )
     at_least = preset.quorum
@@ -160,10 +160,10 @@ class _Plan:
             profile = profiles[member]
             system_tokens = _tokens(profile.system or "")
             writes = self._writes(member)
-            total_usd += _price(profile).of(tokens_at_most(request) + system_tokens, writes)
+            total_usd += _price(profile).of(estimate_prompt_tokens(request) + system_tokens, writes)
             if preset.mode == "debate" and len(self.panel) > 1:
-                rebuttal = tokens_at_most(rebuttal_request(request, ballot.candidates[0], ballot))
-                shown = rebuttal + self._retold(self.panel) + system_tokens
+                rebuttal = estimate_prompt_tokens(rebuttal_request(request, ballot.candidates[0], ballot))
+                shown = rebuttal + self._tokens_when_quoted(self.panel) + system_tokens
                 total_usd += preset.rounds * _price(profile).of(shown, writes)
         if len(self.panel) == 1 or not preset.judges:
             return total_usd
@@ -172,28 +172,35 @@ class _Plan:
     def _decision_usd(self, ballot: Ballot) -> float:
         preset, request, judges = self.task.preset, self.task.request, self.task.preset.judges
         if preset.decides_by == "best-of":
-            return self._verdict_usd(judges if preset.jury else judges[:1], ballot, self._retold(self.panel))
+            return self._verdict_usd(
+                judges if preset.jury else judges[:1], ballot, self._tokens_when_quoted(self.panel)
+            )
         writer = judges[0]
-        noted = math.ceil(_RETOLD * self._analysis_tokens(ballot)) if preset.analysis == "before" else 0
+        noted = math.ceil(TOKENIZER_MISMATCH * self._analysis_tokens(ballot)) if preset.analysis == "before" else 0
         references = self._reference_tokens() if preset.verbatim else 0
-        shown = tokens_at_most(merge_request(request, ballot)) + self._retold(self.panel) + noted + references
+        shown = (
+            estimate_prompt_tokens(merge_request(request, ballot))
+            + self._tokens_when_quoted(self.panel)
+            + noted
+            + references
+        )
         merge_usd = _price(self.task.profiles[writer]).of(shown, self._writes(writer))
         if not preset.no_harm or request.response_schema is not None:
             return merge_usd
         best = max(self.panel, key=self._writes)
         checking = judges if preset.jury else [judge for judge in judges if judge != writer][:1] or [writer]
-        best_usd = self._verdict_usd([writer], ballot, self._retold(self.panel))
+        best_usd = self._verdict_usd([writer], ballot, self._tokens_when_quoted(self.panel))
         return (
             merge_usd
             + best_usd
-            + self._verdict_usd(checking, self._ballot((writer, best)), self._retold([writer, best]))
+            + self._verdict_usd(checking, self._ballot((writer, best)), self._tokens_when_quoted([writer, best]))
         )
 
     def _verdict_usd(self, judges: Sequence[str], ballot: Ballot, retold: int) -> float:
         asked = verdict_request(self.task.request, ballot, self.task.preset.rubric)
         calls = 2 if self.task.preset.both_orders else 1
         prices = [_price(self.task.profiles[judge]) for judge in judges]
-        tokens = tokens_at_most(asked) + retold
+        tokens = estimate_prompt_tokens(asked) + retold
         return calls * sum(price.of(tokens, asked.sampling.max_tokens or 0) for price in prices)
 
     def _analysis_usd(self, ballot: Ballot) -> float:
@@ -201,7 +208,7 @@ class _Plan:
         if preset.analysis == "off":
             return 0.0
         asked = analysis_request(self.task.request, ballot)
-        tokens = tokens_at_most(asked) + self._retold(self.panel)
+        tokens = estimate_prompt_tokens(asked) + self._tokens_when_quoted(self.panel)
         return _price(self.task.profiles[preset.judges[0]]).of(tokens, asked.sampling.max_tokens or 0)
 
     def _analysis_tokens(self, ballot: Ballot) -> int:
@@ -211,8 +218,8 @@ class _Plan:
         silent = [Candidate(member, "answered", 0.0, completion=Completion("")) for member in members]
         return blind(silent, self.task.request, self.task.seed)
 
-    def _retold(self, members: Sequence[str]) -> int:
-        return math.ceil(_RETOLD * sum(map(self._writes, members)))
+    def _tokens_when_quoted(self, members: Sequence[str]) -> int:
+        return math.ceil(TOKENIZER_MISMATCH * sum(map(self._writes, members)))
 
     def _reference_tokens(self) -> int:
         """What references to blocks add to the drafts."""
@@ -224,7 +231,7 @@ class _Plan:
 
 
 def _output_tokens(request: Request, profile: MemberProfile) -> int:
-    bound = answer_tokens(profile, request)
+    bound = max_answer_tokens(profile, request)
     if not bound and profile.context_tokens is not None:
         return min(MAX_OUTPUT_TOKENS, max(1, int(profile.context_tokens * ANSWER_SHARE)))
     return bound or MAX_OUTPUT_TOKENS

@@ -13,26 +13,34 @@ from fusion.member import MemberProfile
 from fusion.presets import Pool, Task
 from fusion.results import Candidate
 
-UNSEEN = "[An image is here that you cannot see.]"
-"""What a judge model that takes no images is shown in the place of each."""
+IMAGE_PLACEHOLDER = "[An image is here that you cannot see.]"
+"""Stands for each image in a prompt to a judge model that takes none."""
 
 
-def askable(task: Task, counted: Mapping[str, int]) -> Task:
-    """The task for those of its panel that can take the request; the quorum is theirs. `counted` are the prompt's
-    tokens by member, as far as they were counted.
+def drop_incapable_members(task: Task, prompt_tokens: Mapping[str, int], size: int | None = None) -> Task:
+    """Take the members that cannot take the request out of the panel; the quorum is that of the others.
+
+    Args:
+        task: what is asked, and of whom.
+        prompt_tokens: the prompt's tokens by member, for those whose tokenizer counted them.
+        size: the prompt's bytes, if they are known already.
 
     Raises:
-        MemberRejected: nobody is left, or fewer than the quorum that the preset fixes. It is `TakesNoImages` or
-            `ContextExceeded` where all that are left out are so for the same reason.
+        MemberRejected: no member is left, or fewer than the quorum that the preset fixes. It is `TakesNoImages` or
+            `ContextExceeded` where that is the reason for each member that was taken out.
     """
-    if not _may_be_too_much(task):
+    if not _needs_capacity_check(task):
         return task
-    preset, request = task.preset, heard_by_panel(task)
-    size, has_images = size_bytes(request), bool(request.images)
+    preset, request = task.preset, panel_request(task)
+    size, has_images = request_bytes(request) if size is None else size, bool(request.images)
     errors = {
         member: error
         for member in preset.panel
-        if (error := _unable(task.profiles[member], request, size, counted.get(member), has_images=has_images))
+        if (
+            error := _incapability(
+                task.profiles[member], request, size, prompt_tokens.get(member), has_images=has_images
+            )
+        )
     }
     if not errors:
         return task
@@ -44,67 +52,72 @@ def askable(task: Task, counted: Mapping[str, int]) -> Task:
     return replace(task, preset=replace(preset, panel=panel), left_out=left_out)
 
 
-def unable(profile: MemberProfile, request: Request, tokens: int | None = None) -> MemberError | None:
-    """Why a member cannot take a request, None when it can or may. `tokens` are the prompt's, if they were counted."""
+def incapability_of(profile: MemberProfile, request: Request, tokens: int | None = None) -> MemberError | None:
+    """Why a member cannot take a request; None if it can or may. `tokens` are the prompt's, if they were counted."""
     if profile.takes_images and profile.context_tokens is None:
         return None
-    return _unable(profile, request, size_bytes(request), tokens, has_images=bool(request.images))
+    return _incapability(profile, request, request_bytes(request), tokens, has_images=bool(request.images))
 
 
-def in_doubt(profile: MemberProfile, request: Request, size: int) -> bool:
-    """Whether the tokens of a prompt of so many bytes have to be counted to know if the member's window holds it."""
-    room = _room_tokens(profile, request)
-    return room is not None and heard_bytes(profile, size) > room
+def needs_token_count(profile: MemberProfile, request: Request, size: int) -> bool:
+    """Whether the tokens of a prompt of `size` bytes must be counted to know if the member's context holds it."""
+    room = prompt_room_tokens(profile, request)
+    return room is not None and prompt_bytes(profile, size) > room
 
 
 def without_images(request: Request) -> Request:
-    """The request for a model that takes no images, with a note where each of them is."""
+    """The request for a model that takes no images, with a placeholder for each."""
     return replace(request, messages=tuple(map(_without_images, request.messages)))
 
 
 def _without_images(message: Message) -> Message:
     if not isinstance(message.content, tuple):
         return message
-    texts = [part.text if isinstance(part, TextPart) else UNSEEN for part in message.content]
+    texts = [part.text if isinstance(part, TextPart) else IMAGE_PLACEHOLDER for part in message.content]
     return replace(message, content="\n\n".join(texts))
 
 
-def heard_by_panel(task: Task) -> Request:
-    """The request as the panel is asked it."""
+def panel_request(task: Task) -> Request:
+    """The request as the panel receives it."""
     sampling = task.panel_sampling.over(task.request.sampling)
     return task.request if sampling is task.request.sampling else replace(task.request, sampling=sampling)
 
 
-def _may_be_too_much(task: Task) -> bool:
+def _needs_capacity_check(task: Task) -> bool:
     profiles = [task.profiles[member] for member in task.preset.panel]
     return any(profile.context_tokens is not None or not profile.takes_images for profile in profiles)
 
 
-def _unable(
+def _incapability(
     profile: MemberProfile, request: Request, size: int, tokens: int | None, *, has_images: bool
 ) -> MemberError | None:
     if has_images and not profile.takes_images:
         return TakesNoImages("it takes no images, and was not asked", member=profile.name)
-    room = _room_tokens(profile, request)
-    if room is None or heard_bytes(profile, size) <= room:
+    room = prompt_room_tokens(profile, request)
+    if room is None or prompt_bytes(profile, size) <= room:
         return None
-    estimate = most_tokens if profile.truncates_silently else fewest_tokens
-    has = estimate(heard_bytes(profile, size)) if tokens is None else tokens
+    estimate = max_tokens if profile.truncates_silently else min_tokens
+    has = estimate(prompt_bytes(profile, size)) if tokens is None else tokens
     if has <= room:
         return None
     prompt = f"{has} tokens" if tokens is not None else f"some {has} tokens by its length"
-    wanted = answer_tokens(profile, request)
+    wanted = max_answer_tokens(profile, request)
     answer = f" and its answer {wanted}" if wanted else ""
     return ContextExceeded(
         f"the prompt has {prompt}{answer}, its context {profile.context_tokens}: it was not asked", member=profile.name
     )
 
 
-def _room_tokens(profile: MemberProfile, request: Request) -> int | None:
-    """How many tokens a prompt may have; None when that is not known."""
+def prompt_room_tokens(profile: MemberProfile, request: Request, *, answer_share: float = 0.0) -> int | None:
+    """How many tokens a prompt may have so that its answer fits too; None if the member's context is unknown.
+
+    An answer without a length limit takes `answer_share` of the context, and at least one token.
+    """
     if profile.context_tokens is None:
         return None
-    return profile.context_tokens - max(1, answer_tokens(profile, request))
+    return profile.context_tokens - (
+        max_answer_tokens(profile, request) or max(1, int(profile.context_tokens * answer_share))
+    )
 
 
 def _refusal(errors: Sequence[MemberError], left: int, needed: int) -> MemberRejected:
@@ -117,49 +130,52 @@ def _refusal(errors: Sequence[MemberError], left: int, needed: int) -> MemberRej
     return MemberRejected(f"{who} can take the request ({why})")
 
 
-PATIENCE_S = 5.0
-"""How long a tokenizer may take. One that takes longer counts as none."""
+TOKENIZER_TIMEOUT_S = 5.0
+"""A tokenizer that takes longer counts as unavailable."""
 
 
-async def counted(task: Task, pool: Pool, left_s: float) -> Mapping[str, int]:
-    """The prompt's tokens for every member of the panel of whom it is in doubt whether its context holds them. Nobody
-    is asked in most cases."""
-    if not pool.tokenizers:
-        return {}
-    request = heard_by_panel(task)
-    size = size_bytes(request)
-    doubtful = [
+async def keep_capable_members(task: Task, pool: Pool, left_s: float) -> Task:
+    """Take the members that cannot take the request out of the panel.
+
+    A member's tokenizer is asked only where the prompt's length leaves open whether its context holds it.
+
+    Raises:
+        MemberRejected: as `drop_incapable_members` says.
+    """
+    if not _needs_capacity_check(task):
+        return task
+    request = panel_request(task)
+    size = request_bytes(request)
+    uncertain = [
         member
         for member in task.preset.panel
-        if member in pool.tokenizers and in_doubt(task.profiles[member], request, size)
+        if member in pool.tokenizers and needs_token_count(task.profiles[member], request, size)
     ]
-    if not doubtful:
-        return {}
-    calls = [Call(member, request, left_s) for member in doubtful]
-    found = await asyncio.gather(*(tokens_of(pool, call) for call in calls))
-    return {member: tokens[0] for member, tokens in zip(doubtful, found, strict=True) if tokens}
+    if not uncertain:
+        return drop_incapable_members(task, {}, size)
+    counts = await asyncio.gather(*(count_tokens(pool, Call(member, request, left_s)) for member in uncertain))
+    prompt_tokens = {member: count[0] for member, count in zip(uncertain, counts, strict=True) if count}
+    return drop_incapable_members(task, prompt_tokens, size)
 
 
-async def tokens_of(pool: Pool, call: Call, texts: Sequence[str] = ()) -> Sequence[int] | None:
-    """The tokens of a call's prompt, then of each text, by the tokenizer of its member, which has one; None when that
-    does not say."""
+async def count_tokens(pool: Pool, call: Call, texts: Sequence[str] = ()) -> Sequence[int] | None:
+    """The tokens of a call's prompt, then of each text, by the tokenizer of the call's member; None if it fails."""
     try:
-        async with asyncio.timeout(min(call.timeout_s, PATIENCE_S)):
+        async with asyncio.timeout(min(call.timeout_s, TOKENIZER_TIMEOUT_S)):
             return await pool.tokenizers[call.member].count(call, texts)
     except (MemberError, TimeoutError):
         return None
 
 
-MOST_BYTES_A_TOKEN = 5
+MAX_BYTES_PER_TOKEN = 5
 
 
-FEWEST_BYTES_A_TOKEN = 3
-"""Hardly any text of some length has longer or shorter tokens on average: English prose has about 4.5 bytes a token,
-code and Chinese have about 3."""
+MIN_BYTES_PER_TOKEN = 3
+"""Average bytes per token of texts of some length: English prose has about 4.5, code and Chinese have about 3."""
 
 
 ANSWER_SHARE = 0.25
-"""The share of a context that is kept for an answer whose length nobody bounds."""
+"""The share of a context that is kept for an answer without a length limit."""
 
 
 _TEMPLATE_BYTES = 256
@@ -168,11 +184,10 @@ _TEMPLATE_BYTES = 256
 _MESSAGE_BYTES = 32
 
 
-def size_bytes(request: Request) -> int:
-    """The bytes of everything that a model is shown of a request, with what a chat template adds, at the high end;
-    images have none.
+def request_bytes(request: Request) -> int:
+    """Upper bound on the bytes of a prompt, with what a chat template adds; images count as none.
 
-    A token is a byte at least, so a prompt has no more tokens than this.
+    A token is at least one byte, so it is an upper bound on the prompt's tokens too.
     """
     size = _TEMPLATE_BYTES + _MESSAGE_BYTES * len(request.messages)
     for message in request.messages:
@@ -185,25 +200,25 @@ def size_bytes(request: Request) -> int:
 
 
 def text_bytes(text: str) -> int:
-    """A text's length in UTF-8, which costs nothing where it is all ASCII."""
+    """The length of a text in UTF-8."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
 
-def heard_bytes(profile: MemberProfile, size: int) -> int:
-    """The bytes of a request as a member answers it: with its own system prompt."""
+def prompt_bytes(profile: MemberProfile, size: int) -> int:
+    """The bytes of a member's prompt: the request's `size` and the member's own system prompt."""
     return size + text_bytes(profile.system or "")
 
 
-def answer_tokens(profile: MemberProfile, request: Request) -> int:
-    """How long a member's answer may be, 0 where nobody says."""
+def max_answer_tokens(profile: MemberProfile, request: Request) -> int:
+    """The limit on a member's answer; 0 if there is none."""
     return request.sampling.max_tokens or profile.sampling.max_tokens or 0
 
 
-def fewest_tokens(size: int) -> int:
-    """How few tokens so many bytes may be: an estimate, for models whose tokenizer is not at hand."""
-    return size // MOST_BYTES_A_TOKEN
+def min_tokens(size: int) -> int:
+    """Estimated lower bound on the tokens in `size` bytes."""
+    return size // MAX_BYTES_PER_TOKEN
 
 
-def most_tokens(size: int) -> int:
-    """How many tokens so many bytes may be, in the same way."""
-    return -(-size // FEWEST_BYTES_A_TOKEN)
+def max_tokens(size: int) -> int:
+    """Estimated upper bound on the tokens in `size` bytes."""
+    return -(-size // MIN_BYTES_PER_TOKEN)

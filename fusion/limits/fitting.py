@@ -15,20 +15,20 @@ from fusion.chat import Call, Message, Request, TextPart
 from fusion.errors import ContextExceeded
 from fusion.limits.context import (
     ANSWER_SHARE,
-    answer_tokens,
-    heard_bytes,
-    most_tokens,
-    size_bytes,
+    count_tokens,
+    max_tokens,
+    prompt_bytes,
+    prompt_room_tokens,
+    request_bytes,
     text_bytes,
-    tokens_of,
 )
 from fusion.member import MemberProfile
 from fusion.presets import Pool
 from fusion.results import Shortened
 from fusion.text.sanitize import MARK
 
-LEAST_TOKENS = 64
-"""Shorter than this no candidate is shown."""
+MIN_SHOWN_TOKENS = 64
+"""A candidate that does not fit even when shortened to this makes the call fail."""
 
 
 _ATTEMPTS = 4
@@ -41,12 +41,13 @@ class Fitting:
     pool: Pool
     cuts: dict[tuple[str, str, str], Shortened] = field(default_factory=dict[tuple[str, str, str], Shortened])
 
-    def is_in_doubt(self, call: Call) -> bool:
-        """Whether a call may not fit. A token is a byte at least, so in most cases this is all there is to do."""
+    def may_overflow(self, call: Call) -> bool:
+        """Whether a call's prompt may exceed its member's context, by the upper bound on its tokens."""
         profile = self.pool.profiles.get(call.member)
-        if profile is None or profile.context_tokens is None:
+        if profile is None:
             return False
-        return _bytes(call, profile) > _room_tokens(call.request, profile)
+        room = prompt_room_tokens(profile, call.request, answer_share=ANSWER_SHARE)
+        return room is not None and _bytes(call, profile) > room
 
     async def fitted(self, call: Call, ballot: Ballot, stage: str) -> Call:
         """The call with as much of the ballot's candidates as its member's context holds.
@@ -55,7 +56,7 @@ class Fitting:
             ContextExceeded: that would be next to nothing of them.
         """
         profile = self.pool.profiles[call.member]
-        room = _room_tokens(call.request, profile)
+        room = prompt_room_tokens(profile, call.request, answer_share=ANSWER_SHARE) or 0
         answers = shown_answers(call.request, ballot)
         (total, *sizes), _ = await self._tokens(call, profile, [*answers.values()])
         if total <= room:
@@ -63,7 +64,7 @@ class Fitting:
         available = room - (total - sum(sizes))
         for _ in range(_ATTEMPTS):
             level = fair_level(sizes, available)
-            if level < min(LEAST_TOKENS, max(sizes, default=LEAST_TOKENS)):
+            if level < min(MIN_SHOWN_TOKENS, max(sizes, default=MIN_SHOWN_TOKENS)):
                 break
             cut = {
                 member: text if size <= level else shortened(text, len(text) * level // size, _note(size - level, size))
@@ -88,9 +89,9 @@ class Fitting:
     async def _tokens(self, call: Call, profile: MemberProfile, texts: Sequence[str]) -> tuple[Sequence[int], bool]:
         """The prompt's tokens and each text's, by the member's own tokenizer, or else an estimate at the high end; and
         whether they are estimated."""
-        if call.member in self.pool.tokenizers and (counted := await tokens_of(self.pool, call, texts)):
+        if call.member in self.pool.tokenizers and (counted := await count_tokens(self.pool, call, texts)):
             return counted, False
-        return [most_tokens(_bytes(call, profile)), *(most_tokens(text_bytes(text)) for text in texts)], True
+        return [max_tokens(_bytes(call, profile)), *(max_tokens(text_bytes(text)) for text in texts)], True
 
 
 def shown_answers(request: Request, ballot: Ballot) -> dict[str, str]:
@@ -131,14 +132,8 @@ def _rewritten(request: Request, ballot: Ballot, change: Callable[[str, str], st
 
 
 def _bytes(call: Call, profile: MemberProfile) -> int:
-    size = size_bytes(call.request)
-    return heard_bytes(profile, size) if call.purpose == "answer" else size
-
-
-def _room_tokens(request: Request, profile: MemberProfile) -> int:
-    """How many tokens a prompt may have so that its answer fits too."""
-    context_tokens = profile.context_tokens or 0
-    return context_tokens - (answer_tokens(profile, request) or int(context_tokens * ANSWER_SHARE))
+    size = request_bytes(call.request)
+    return prompt_bytes(profile, size) if call.purpose == "answer" else size
 
 
 def _note(missing_tokens: int, tokens: int) -> str:

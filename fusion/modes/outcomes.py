@@ -10,7 +10,7 @@ from fusion.member import MemberProfile
 from fusion.presets import Task
 from fusion.results import Analysis, Candidate
 from fusion.steps import Decision, JudgeFailures, format_failures
-from fusion.structured.tool_rules import broken_terms
+from fusion.structured.tool_rules import rule_violation
 
 
 def judge_replaced_reason(failures: JudgeFailures) -> str | None:
@@ -63,5 +63,5 @@ def most_trusted(candidates: Sequence[Candidate], profiles: Mapping[str, MemberP
 
 def flag_tool_rule_violations(decision: Decision, request: Request) -> Decision:
     """Add to `degraded` which of the request's rules for tool calls the answer breaks."""
-    broken = broken_terms(decision.completion, request)
+    broken = rule_violation(decision.completion, request)
     return decision if broken is None else decision.also_degraded(broken)

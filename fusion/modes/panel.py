@@ -14,7 +14,7 @@ from fusion.presets import Task
 from fusion.results import Agreement, Candidate
 from fusion.steps import Convene, Decision, Opening, PrefillPlan, Run, Settled
 from fusion.structured.admission import admitted, check_schema
-from fusion.structured.tool_rules import makes_wanted_call, wants_call
+from fusion.structured.tool_rules import makes_required_call, requires_call
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ def settled_by_agreement(task: Task, quorum: int | None = None) -> Settled:
 
     def settled(candidates: Sequence[Candidate], running: int) -> bool:
         valid, _ = admitted(task.request, candidates)
-        if wants_call(task.request) and not all(_calls(candidate, task.request) for candidate in valid):
+        if requires_call(task.request) and not all(_calls(candidate, task.request) for candidate in valid):
             return False
         found = agreement(valid, preset.agreement, enough, running)
         return found is not None and found.agreed
@@ -119,7 +119,7 @@ def settled_by_agreement(task: Task, quorum: int | None = None) -> Settled:
 
 
 def _calls(candidate: Candidate, request: Request) -> bool:
-    return candidate.completion is not None and makes_wanted_call(candidate.completion, request)
+    return candidate.completion is not None and makes_required_call(candidate.completion, request)
 
 
 def _format_outcome(candidate: Candidate) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from fusion.chat import Usage
-from fusion.limits.call_stats import Experience
+from fusion.limits.call_stats import CallStats
 from fusion.presets import Preset
 from fusion.results import Saved, Spent, Stage
 from fusion.runtime.round import Round
@@ -47,9 +47,7 @@ class Ledger:
         return sum(known_usd) if len(known_usd) == len(costs_usd) else None
 
 
-def saved(
-    preset: Preset, rounds: Sequence[Round], judge_calls: int, experience: Experience, now: float
-) -> Saved | None:
+def saved(preset: Preset, rounds: Sequence[Round], judge_calls: int, call_stats: CallStats, now: float) -> Saved | None:
     """Estimate what was saved because candidates agreed or because no straggler was worth waiting for; None when
     nothing was."""
     settled = any(panel.settled for panel in rounds) and judge_calls == 0
@@ -66,9 +64,9 @@ def saved(
         return None
     judge, stage = preset.judges[0] if preset.judges else "", JUDGE_STAGES[preset.decides_by]
     asks = 2 if preset.both_orders and preset.decides_by == "best-of" else 1
-    times_s = [experience.quantile_s(judge, stage, 0.5, now)] if settled else []
-    costs_usd = [experience.mean_cost_usd(judge, stage)] * asks if settled else []
-    costs_usd += [experience.mean_cost_usd(member, "panel") for member in unasked]
+    times_s = [call_stats.quantile_s(judge, stage, 0.5, now)] if settled else []
+    costs_usd = [call_stats.mean_cost_usd(judge, stage)] * asks if settled else []
+    costs_usd += [call_stats.mean_cost_usd(member, "panel") for member in unasked]
     known_s = [time for time in times_s if time is not None]
     known_usd = [cost for cost in costs_usd if cost is not None]
     return Saved(

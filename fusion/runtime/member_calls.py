@@ -20,7 +20,7 @@ from fusion.errors import (
     whereabouts,
 )
 from fusion.limits.budget import Budget
-from fusion.limits.call_stats import Experience
+from fusion.limits.call_stats import CallStats
 from fusion.limits.fitting import Fitting
 from fusion.member import Emit, Member
 from fusion.presets import Pool
@@ -43,7 +43,7 @@ class Calls:
     """Calls members, keeps account of time and cost, and leaves no call running."""
 
     pool: Pool
-    experience: Experience
+    call_stats: CallStats
     budget: Budget | None = None
     ledger: Ledger = field(default_factory=Ledger)
     fitting: Fitting = field(init=False)
@@ -65,7 +65,7 @@ class Calls:
         that it shows is made to fit. Every failure is returned; only cancellation goes through."""
         if self.budget is not None:
             call = self.budget.bounded(call)
-        if ballot is not None and self.fitting.is_in_doubt(call):
+        if ballot is not None and self.fitting.may_overflow(call):
             try:
                 call = await self.fitting.fitted(call, ballot, stage)
             except ContextExceeded as error:
@@ -129,7 +129,7 @@ class Calls:
         """Record how long a call took. One that was cancelled counts as taking longer than that."""
         if status != "failed" and took_s > 0:
             now = asyncio.get_running_loop().time()
-            self.experience.record(member, stage, took_s, answered=status == "answered", at=now, cost_usd=cost_usd)
+            self.call_stats.record(member, stage, took_s, answered=status == "answered", at=now, cost_usd=cost_usd)
 
 
 _STOPPING: set[asyncio.Task[object]] = set()

@@ -14,9 +14,9 @@ from functools import partial
 from fusion.ballot import Ballot, answer_text
 from fusion.chat import Call, Completion, Delta, Request, ToolCallDelta
 from fusion.limits.budget import Budget, within_budget
-from fusion.limits.call_stats import Experience
-from fusion.limits.context import askable, counted
-from fusion.limits.deadline import skips_for
+from fusion.limits.call_stats import CallStats
+from fusion.limits.context import keep_capable_members
+from fusion.limits.deadline import parts_to_skip
 from fusion.member import Emit
 from fusion.modes import MODES
 from fusion.modes.outcomes import flag_tool_rule_violations
@@ -48,7 +48,7 @@ from fusion.runtime.round import (
     WakeAt,
 )
 from fusion.steps import AskJudge, Convene, Decision, Outcome, PrefillPlan, RoundResult, panel_stage
-from fusion.text.sanitize import suspicions
+from fusion.text.sanitize import find_suspicions
 
 JUDGE_RESERVE = 0.25
 """The part of the time left at a round's start that is kept from stragglers for the judge."""
@@ -65,7 +65,7 @@ async def fuse(
     watcher: Watcher | None = None,
     started_at: float | None = None,
     observers: Sequence[Observer] = (),
-    experience: Experience | None = None,
+    call_stats: CallStats | None = None,
 ) -> Fused:
     """Answer one request with a panel.
 
@@ -75,7 +75,7 @@ async def fuse(
         watcher: receives progress and the answer's deltas as they come.
         started_at: the event loop's time at which the request arrived; the deadline counts from it.
         observers: receive progress and every judge model's outcome.
-        experience: statistics of earlier requests' calls, from which waits and the plan follow; this request's calls
+        call_stats: statistics of earlier requests' calls, from which waits and the plan follow; this request's calls
         are added.
 
     Raises:
@@ -85,14 +85,14 @@ async def fuse(
         NoQuorum: too few members answered.
         JudgeInterrupted: the judge model failed when the watcher had part of its answer.
     """
-    experience = experience or Experience()
+    call_stats = call_stats or CallStats()
     started_at = _now() if started_at is None else started_at
     deadline_at = started_at + task.preset.policy.deadline_s
-    capable = askable(task, await counted(task, pool, deadline_at - _now()))
+    capable = await keep_capable_members(task, pool, deadline_at - _now())
     affordable, budgeted = within_budget(capable)
     budget = None if budgeted is None else Budget(budgeted.max_cost_usd, task.profiles)
-    skips = task.skips | skips_for(affordable.preset, deadline_at - _now(), experience, _now())
-    planned, calls = replace(affordable, skips=skips), Calls(pool, experience, budget)
+    skips = task.skips | parts_to_skip(affordable.preset, deadline_at - _now(), call_stats, _now())
+    planned, calls = replace(affordable, skips=skips), Calls(pool, call_stats, budget)
     judges = JudgeCalls(planned, calls, watcher, observers, deadline_at)
     return await _RequestRun(planned, calls, judges, budgeted, watcher, observers, started_at, deadline_at).fuse()
 
@@ -238,12 +238,14 @@ class _RequestRun:
         notify(event, self.watcher, self.observers)
 
     def _worthwhile_wait_s(self, stage: Stage, member: str, age_s: float, value_s: float) -> float | None:
-        return self.calls.experience.pays_for_s(member, stage, age_s, value_s, _now())
+        return self.calls.call_stats.worthwhile_wait_s(member, stage, age_s, value_s, _now())
 
     def _suspicious(self) -> dict[str, tuple[Suspicion, ...]]:
         """The members whose candidates look made for the judge models that were shown them, and why."""
         members = {candidate.member for candidate in self.candidates}
-        found = {member: suspicions(answer_text(shown)) for member, shown in self.judged.items() if member in members}
+        found = {
+            member: find_suspicions(answer_text(shown)) for member, shown in self.judged.items() if member in members
+        }
         return {member: reasons for member, reasons in found.items() if reasons}
 
     def _call_to(self, member: str, request: Request) -> Call:
@@ -275,7 +277,7 @@ class _RequestRun:
             analysis=decision.analysis,
             no_harm=decision.no_harm,
             fit=_fit(self.calls, self.judges),
-            saved=saved(self.task.preset, self.rounds, self.judges.asked, self.calls.experience, _now()),
+            saved=saved(self.task.preset, self.rounds, self.judges.asked, self.calls.call_stats, _now()),
             budget=self.budgeted,
         )
 

@@ -8,7 +8,7 @@ from fusion.chat import Request
 from fusion.errors import InvalidRequest
 from fusion.results import Candidate, LeftOut
 from fusion.structured.json_schema import BadSchema, compile_schema, follows
-from fusion.structured.tool_rules import makes_wanted_call, wants_call
+from fusion.structured.tool_rules import makes_required_call, requires_call
 from fusion.text.json_text import NotJson, read_json, without_json_fence
 
 
@@ -35,8 +35,8 @@ def admitted(request: Request, candidates: Sequence[Candidate]) -> tuple[list[Ca
     the request demands a call, candidates without it are out as long as another makes it.
     """
     callers = list(candidates)
-    if wants_call(request):
-        callers = [each for each in candidates if each.completion and makes_wanted_call(each.completion, request)]
+    if requires_call(request):
+        callers = [each for each in candidates if each.completion and makes_required_call(each.completion, request)]
         callers = callers or list(candidates)
     left_out = [LeftOut(each.member, "missing_call") for each in candidates if each not in callers]
     if request.response_schema is None:

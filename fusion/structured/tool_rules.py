@@ -9,12 +9,12 @@ from fusion.structured.json_schema import BadSchema, compile_schema, follows
 from fusion.text.json_text import NotJson, read_json
 
 
-def wants_call(request: Request) -> bool:
+def requires_call(request: Request) -> bool:
     """Whether the request demands that a tool is called."""
     return request.tool_choice is not None and request.tool_choice not in ("auto", "none")
 
 
-def makes_wanted_call(completion: Completion, request: Request) -> bool:
+def makes_required_call(completion: Completion, request: Request) -> bool:
     """Whether the calls are what `tool_choice` demands: some call, or calls of the named function alone."""
     _, named, function = (request.tool_choice or "").partition("function:")
     made = completion.tool_calls
@@ -42,9 +42,9 @@ def is_possible(call: ToolCall, request: Request) -> bool:
         return False
 
 
-def broken_terms(completion: Completion, request: Request) -> str | None:
+def rule_violation(completion: Completion, request: Request) -> str | None:
     """What of an answer is not as the request demands, as `degraded` has it: `missing_call` or `invalid_call`."""
-    if wants_call(request) and not makes_wanted_call(completion, request):
+    if requires_call(request) and not makes_required_call(completion, request):
         return "missing_call: no tool is called as tool_choice demands"
     if not all(is_possible(call, request) for call in completion.tool_calls):
         return "invalid_call: a call is of no function that there is, or its arguments break the function's schema"

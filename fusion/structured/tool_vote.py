@@ -19,7 +19,7 @@ from typing import Any, cast
 from fusion.chat import Completion, Request, ToolCall
 from fusion.results import Candidate, ToolVote, VotedCall
 from fusion.structured.plurality import plurality
-from fusion.structured.tool_rules import is_possible, makes_wanted_call, wants_call
+from fusion.structured.tool_rules import is_possible, makes_required_call, requires_call
 from fusion.text.json_text import canonical_by_value, read_json
 
 
@@ -101,7 +101,7 @@ def _is_allowed(turn: Turn, request: Request) -> bool:
     if choice == "none":
         return not made
     assert turn.candidate.completion is not None
-    if wants_call(request) and not makes_wanted_call(turn.candidate.completion, request):
+    if requires_call(request) and not makes_required_call(turn.candidate.completion, request):
         return False
     return len(made) < 2 or request.parallel_tool_calls is not False
 

@@ -18,7 +18,7 @@ from itertools import pairwise
 from typing import Literal
 
 from fusion.results import BlockKind, Candidate, Fused
-from fusion.text.scanner import is_alone, spans
+from fusion.text.scanner import has_own_lines, spans
 from fusion.text.similarity import words
 
 SUPPORT = 0.6
@@ -96,7 +96,7 @@ def _parts(text: str) -> list[tuple[Literal["sentence"] | BlockKind, int, int]]:
         if span.kind in _INLINE or (
             span.kind == "maths"
             and "\n" not in text[span.start : span.end]
-            and not is_alone(text, span.start, span.end)
+            and not has_own_lines(text, span.start, span.end)
         ):
             continue
         parts += _sentences(text, position, span.start)

@@ -18,7 +18,7 @@ SUSPICIONS: tuple[Suspicion, ...] = get_args(Suspicion)
 
 
 MARK = "| "
-"""What each line of a judged answer begins with."""
+"""Begins each line of a judged answer."""
 
 
 # Control and format characters that show nothing, and turn or hide what they stand beside: C0 and C1 controls, soft
@@ -66,7 +66,7 @@ _VERDICT = re.compile(
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
 
 
-def disarmed(text: str) -> str:
+def neutralize_markup(text: str) -> str:
     """The text without invisible characters, and with what a model's chat template or our own prompt would take for
     structure broken by a space: `<|im_end|>` becomes `< |im_end|>`."""
     if text.isascii() and not _CURIOUS.search(text):
@@ -74,20 +74,20 @@ def disarmed(text: str) -> str:
     return _REFERENCE.sub("[ ", _SECTION.sub("< ", _TEMPLATE_TOKEN.sub(r"\g<0> ", _visible(text))))
 
 
-def hides_something(text: str) -> bool:
-    """Whether there are invisible characters in the text. A line may end in any of the common ways."""
+def has_invisible_characters(text: str) -> bool:
+    """Whether the text has invisible characters. Line ends of any kind are not counted as such."""
     return _visible(text) != text.replace("\r\n", "\n")
 
 
-def quoted(text: str) -> str:
-    """The text as a judge model is shown it: disarmed, its verdicts broken, and a mark before every line."""
-    shown = disarmed(text)
+def mark_lines(text: str) -> str:
+    """The text as a judge model is shown it: neutralized, its verdicts made no JSON, and a mark before every line."""
+    shown = neutralize_markup(text)
     shown = _VERDICT.sub("\N{RIGHT SINGLE QUOTATION MARK}", shown)
     shown = _BLANK_LINES.sub("\n\n", shown.strip("\n"))
     return "\n".join(f"{MARK}{line}" for line in shown.split("\n"))
 
 
-def suspicions(text: str) -> tuple[Suspicion, ...]:
+def find_suspicions(text: str) -> tuple[Suspicion, ...]:
     """What about the text looks made for a judge model. A hint and no proof: an answer may be about prompts."""
     visible = _visible(text)
     found = {

@@ -101,7 +101,7 @@ def spans(text: str) -> Iterator[Span]:
         position = span.end
 
 
-def is_alone(text: str, start: int, end: int) -> bool:
+def has_own_lines(text: str, start: int, end: int) -> bool:
     """Whether a span has its lines to itself."""
     before = text[text.rfind("\n", 0, start) + 1 : start]
     line_end = text.find("\n", end)

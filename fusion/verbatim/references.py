@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fusion.results import BlockKind
-from fusion.text.sanitize import disarmed, hides_something
-from fusion.text.scanner import Span, is_alone, spans
+from fusion.text.sanitize import has_invisible_characters, neutralize_markup
+from fusion.text.scanner import Span, has_own_lines, spans
 
 INLINE_MIN_CHARS = 32
 """Minimum length for a formula, a link or an address inside a line to have a reference."""
@@ -111,7 +111,7 @@ def offer_blocks(
     references: dict[tuple[object, ...], str] = {}
     shown: dict[str, str] = {}
     for draft, draft_blocks in blocks_by_draft:
-        text, pieces, position = disarmed(draft.text), list[str](), 0
+        text, pieces, position = neutralize_markup(draft.text), list[str](), 0
         for number, (start, block) in enumerate(draft_blocks, 1):
             identity = (block.kind, block.inline, block.indented(""))
             reference = references.setdefault(identity, f"[[{draft.label}{number}-{nonce}]]")
@@ -140,7 +140,7 @@ def _blocks_in(text: str) -> list[tuple[int, Block]]:
     """
     if not _may_have_blocks(text):
         return []
-    shown = disarmed(text)
+    shown = neutralize_markup(text)
     places = list(_places(text))
     shown_places = places if shown == text else list(_places(shown))
     if len(shown_places) != len(places):
@@ -150,7 +150,7 @@ def _blocks_in(text: str) -> list[tuple[int, Block]]:
         block, shown_block = text[place.start : place.end], shown[shown_place.start : shown_place.end]
         line_start = text.rfind("\n", 0, place.start) + 1
         indent = "" if place.inline else text[line_start : place.start]
-        if not hides_something(block) and disarmed(block) == shown_block:
+        if not has_invisible_characters(block) and neutralize_markup(block) == shown_block:
             blocks.append((shown_place.start, Block(place.kind, block, shown_block, indent, place.inline, ())))
     return blocks[:MAX_BLOCKS]
 
@@ -205,7 +205,7 @@ def _place(text: str, span: Span) -> _Place | None:
         start += len(block) - len(block.lstrip(" \t"))
         end -= len(block) - len(block.rstrip("\r"))
         return _Place(span.kind, start, end, False) if span.kind != "code" or _is_closed(text[start:end]) else None
-    if span.kind == "maths" and text.startswith(("$$", "\\["), start) and is_alone(text, start, end):
+    if span.kind == "maths" and text.startswith(("$$", "\\["), start) and has_own_lines(text, start, end):
         return _Place("maths", start, end, False)
     if span.kind == "citation" and text.startswith("](", start - 2) and text[end : end + 1] == ")":
         opening = text.rfind("[", text.rfind("\n", 0, start) + 1, start - 2)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fusion.chat import Message, Request, Sampling
-from fusion.limits.call_stats import Experience
+from fusion.limits.call_stats import CallStats
 from fusion.member import Member, MemberProfile
 from fusion.presets import AgreementPolicy, Policy, Pool, Preset, Task
 from fusion.results import Fused, Mode
@@ -31,10 +31,10 @@ def task_of(
 
 
 async def timed(
-    task: Task, members: Mapping[str, Member], experience: Experience | None, **more: Any
+    task: Task, members: Mapping[str, Member], call_stats: CallStats | None, **more: Any
 ) -> tuple[Fused, float]:
     """The answer, and how many milliseconds it took."""
     loop = asyncio.get_running_loop()
     began_at = loop.time()
-    fused = await fuse(task, Pool(members, task.profiles, more.pop("prefilling", {})), experience=experience, **more)
+    fused = await fuse(task, Pool(members, task.profiles, more.pop("prefilling", {})), call_stats=call_stats, **more)
     return fused, (loop.time() - began_at) * 1e3

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fusion.chat import Delta, Usage
-from fusion.limits.call_stats import Experience
+from fusion.limits.call_stats import CallStats
 from fusion.member import Member
 from fusion.presets import AgreementPolicy, Policy
 from fusion.progress import CandidateEnded, Progress
@@ -76,9 +76,7 @@ async def one(
         agreement=AgreementPolicy(short=False),
         prefill=ahead,
     )
-    fused, _ = await timed(
-        task, {**members, "judge": engine}, Experience(), watcher=watch, prefilling={"judge": engine}
-    )
+    fused, _ = await timed(task, {**members, "judge": engine}, CallStats(), watcher=watch, prefilling={"judge": engine})
     assert [candidate.status for candidate in fused.candidates] == ["answered"] * 3
     spent = {stage.stage: stage.usage for stage in fused.stages}
     assert ("prefill" in spent) == ahead

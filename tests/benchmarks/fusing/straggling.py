@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from statistics import median
 
-from fusion.limits.call_stats import Experience
+from fusion.limits.call_stats import CallStats
 from fusion.member import MemberProfile
 from fusion.presets import Policy
 from fusion.testing import Answer, ScriptedMember
@@ -20,16 +20,16 @@ PANEL = ("ada", "bob", "cyd")
 
 async def _interleaved_ms(policy: Policy, runs: int) -> dict[bool, list[float]]:
     """Fused requests without the straggler and with it, in turn, so that a busy machine slows both. Each kind has a
-    replica's experience of its own, which learns from the first request on."""
+    replica's own statistics, which learns from the first request on."""
     profiles = {name: MemberProfile(name, name, name) for name in DELAYS_S}
-    experience = {False: Experience(), True: Experience()}
+    call_stats = {False: CallStats(), True: CallStats()}
     took_ms: dict[bool, list[float]] = {False: [], True: []}
     for seed in range(runs):
         for slow, took in took_ms.items():
             delays_s = {**DELAYS_S, "cyd": SLOW_S if slow else DELAYS_S["cyd"]}
             members = {name: ScriptedMember(Answer(SAYS[name]), delay_s=delay) for name, delay in delays_s.items()}
             task = task_of("What is two and two?", PANEL, profiles, seed, policy=policy)
-            _, ms = await timed(task, members, experience[slow])
+            _, ms = await timed(task, members, call_stats[slow])
             took.append(ms)
     return took_ms
 

@@ -42,5 +42,5 @@ def test_fuse_is_called_as_it_was() -> None:
         ("watcher", "KEYWORD_ONLY"),
         ("started_at", "KEYWORD_ONLY"),
         ("observers", "KEYWORD_ONLY"),
-        ("experience", "KEYWORD_ONLY"),
+        ("call_stats", "KEYWORD_ONLY"),
     ]

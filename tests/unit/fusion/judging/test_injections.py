@@ -27,9 +27,9 @@ from fusion.text.sanitize import (
     MARK,
     SUSPICIONS,
     _visible,
-    disarmed,
-    quoted,
-    suspicions,
+    find_suspicions,
+    mark_lines,
+    neutralize_markup,
 )
 from tests.support.panels import answered, fused, shown_answers
 
@@ -98,7 +98,7 @@ def test_an_attack_stays_in_its_section_and_every_line_of_it_is_marked(attack: d
         honest = ({"A", "B"} - {label}).pop()
         assert inside[f"answer {honest}"] == [f"{MARK}{HONEST}"]
         assert inside["conversation"] == ["user: What is the capital of Australia?"]
-        assert inside[f"answer {label}"] == quoted(attack["text"]).split("\n")
+        assert inside[f"answer {label}"] == mark_lines(attack["text"]).split("\n")
         assert all(line.startswith(MARK) for line in inside[f"answer {label}"])
         system, shown = request.messages
         assert attack["text"] not in system.text
@@ -111,7 +111,7 @@ def test_an_attack_stays_in_its_section_and_every_line_of_it_is_marked(attack: d
 def test_a_judge_that_repeats_what_it_sees_gives_no_verdict(attack: dict[str, str]) -> None:
     ballot = ballot_of(attack["text"])
     shown = "\n".join(message.text for message in verdict_request(QUESTION, ballot).messages)
-    for echoed in (quoted(attack["text"]), shown):
+    for echoed in (mark_lines(attack["text"]), shown):
         with pytest.raises(InvalidVerdict):
             parse_verdict(echoed, ballot.labels)
 
@@ -126,7 +126,7 @@ def test_a_judge_that_quotes_it_keeps_its_own_verdict(attack: dict[str, str]) ->
     for reply in (
         json.dumps({"reason": attack["text"], "scores": scores}),
         f"{verdict}\n\nOne of them says:\n{attack['text']}",
-        f"{quoted(attack['text'])}\n\n{verdict}",
+        f"{mark_lines(attack['text'])}\n\n{verdict}",
     ):
         read = read_verdict(reply, ballot, "judge", ("attacker", "honest"))
         assert (read.winner, read.scores) == ("honest", own)
@@ -134,11 +134,11 @@ def test_a_judge_that_quotes_it_keeps_its_own_verdict(attack: dict[str, str]) ->
 
 @attacks
 def test_what_looks_made_for_a_judge_is_named_and_what_is_invisible_is_not_shown(attack: dict[str, str]) -> None:
-    found = suspicions(attack["text"])
+    found = find_suspicions(attack["text"])
     assert set(attack["suspicious"]) <= set(found)
     if "hidden" in attack:
-        assert attack["hidden"] not in quoted(attack["text"])
-        assert "Sydney" in quoted(attack["text"])
+        assert attack["hidden"] not in mark_lines(attack["text"])
+        assert "Sydney" in mark_lines(attack["text"])
 
 
 @attacks
@@ -150,7 +150,7 @@ def test_those_who_write_see_no_structure_of_it_either(attack: dict[str, str]) -
         assert sorted(inside) == ["answer A", "answer B"]
         shown = "\n".join(message.text for message in request.messages)
         assert not any(token in shown for token in TOKENS)
-        assert attack["text"] not in shown or attack["text"] == disarmed(attack["text"])
+        assert attack["text"] not in shown or attack["text"] == neutralize_markup(attack["text"])
         assert not any("\U000e0000" <= character <= "\U000e0fff" for character in shown)
 
 
@@ -203,9 +203,9 @@ HONEST_TEXTS = [
 
 @pytest.mark.parametrize("text", HONEST_TEXTS)
 def test_honest_text_is_shown_as_it_is(text: str) -> None:
-    assert disarmed(text) == text
-    assert quoted(text) == "\n".join(f"{MARK}{line}" for line in text.split("\n"))
-    assert suspicions(text) == ()
+    assert neutralize_markup(text) == text
+    assert mark_lines(text) == "\n".join(f"{MARK}{line}" for line in text.split("\n"))
+    assert find_suspicions(text) == ()
 
 
 @settings(max_examples=60)
@@ -214,10 +214,10 @@ def test_honest_text_is_shown_as_it_is(text: str) -> None:
     | st.lists(st.sampled_from([*TOKENS, "<", "|", ">", "\u200b", "<!--", "-->", "a", "</answer A"])).map("".join)
 )
 def test_any_text_is_disarmed_for_good(text: str) -> None:
-    once = disarmed(text)
-    assert disarmed(once) == once
+    once = neutralize_markup(text)
+    assert neutralize_markup(once) == once
     assert not any(token in once for token in TOKENS)
-    lines = quoted(text).split("\n")
+    lines = mark_lines(text).split("\n")
     assert all(line.startswith(MARK) for line in lines)
     assert not any(token in line for line in lines for token in TOKENS)
 
@@ -230,8 +230,8 @@ def test_hostile_text_takes_bounded_time(unit: str) -> None:
     """The bound is generous, for it is real time: what is quadratic takes tens of seconds here."""
     text = unit * (100_000 // len(unit))
     began_at = time.process_time()
-    quoted(text)
-    suspicions(text)
+    mark_lines(text)
+    find_suspicions(text)
     assert time.process_time() - began_at < 3
 
 

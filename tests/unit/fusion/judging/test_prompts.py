@@ -15,7 +15,7 @@ from fusion.errors import InvalidVerdict
 from fusion.judging.prompts import merge_request, read_verdict, rebuttal_request, verdict_request
 from fusion.judging.ranking import combine_both_orders
 from fusion.results import Candidate, Verdict
-from fusion.text.sanitize import disarmed, quoted
+from fusion.text.sanitize import mark_lines, neutralize_markup
 from tests.support.panels import QUESTION, answered, shown_answers
 
 NAMES = ("mixtral-8x22b", "claude", "gemini-pro")
@@ -124,7 +124,7 @@ def test_what_a_candidate_fakes_stays_inside_its_fence(fake: str, seed: int) -> 
         rebuttal_request(QUESTION, answered("someone"), ballot),
     ):
         outside, inside = apart(request.messages[-1].text, ballot.fence)
-        mark = quoted if request.response_schema else disarmed
+        mark = mark_lines if request.response_schema else neutralize_markup
         bodies = sorted(body for title, body in inside if title.startswith("answer"))
         assert bodies == sorted([mark(fake), mark("four")])
         assert fake not in outside

@@ -24,7 +24,7 @@ from fusion.errors import (
     PriceUnknown,
 )
 from fusion.judging.prompts import REFERRING, merge_request
-from fusion.limits.budget import MAX_OUTPUT_TOKENS, Budget, planned_cost_usd, tokens_at_most, within_budget
+from fusion.limits.budget import MAX_OUTPUT_TOKENS, Budget, estimate_prompt_tokens, planned_cost_usd, within_budget
 from fusion.member import Emit
 from fusion.presets import Criterion, Task
 from fusion.pricing import Price
@@ -56,12 +56,12 @@ def test_without_a_budget_nothing_is_planned() -> None:
 
 def test_a_plan_is_bounded_by_its_prompts_and_the_longest_answers() -> None:
     task = task_of(None)
-    prompt = tokens_at_most(SHORT)
+    prompt = estimate_prompt_tokens(SHORT)
     panel_usd = sum(prompt * PRICES[name].input_per_mtok + 100 * PRICES[name].output_per_mtok for name in PANEL)
     asked = merge_request(SHORT, blind([answered(name, "") for name in PANEL], SHORT, task.seed))
     one, none = (Request((Message("user", text),)) for text in (REFERRING, ""))
-    references = tokens_at_most(one) - tokens_at_most(none)
-    judge_usd = (tokens_at_most(asked) + 450 + references + 3 * (100 // 8) * 14) * 1 + 100 * 4
+    references = estimate_prompt_tokens(one) - estimate_prompt_tokens(none)
+    judge_usd = (estimate_prompt_tokens(asked) + 450 + references + 3 * (100 // 8) * 14) * 1 + 100 * 4
     assert planned_cost_usd(task, PANEL) == pytest.approx((panel_usd + judge_usd) / 1e6)
     assert planned_cost_usd(task, ("cheap",)) == pytest.approx((prompt * 0.5 + 150) / 1e6), "one is not judged"
     assert planned_cost_usd(task_of(None, "debate"), PANEL) > planned_cost_usd(task, PANEL) + panel_usd / 1e6
@@ -130,13 +130,13 @@ def test_the_least_that_would_do_does(prices: list[tuple[float, float]], mode: M
 
 def test_tokens_are_estimated_at_the_high_end() -> None:
     def of(text: str) -> int:
-        return tokens_at_most(Request((Message("user", text),))) - 16
+        return estimate_prompt_tokens(Request((Message("user", text),))) - 16
 
     assert of("hello world") == 3 + 1 + 3
     assert of("1234567890") == 10
     assert of("\N{GRINNING FACE}") == 4
     image = Request((Message("user", (TextPart("what?"), ImagePart("data:,x"))),))
-    assert tokens_at_most(image) > 3000
+    assert estimate_prompt_tokens(image) > 3000
 
 
 # --- while it runs ----------------------------------------------------------------------------------------------------
@@ -159,7 +159,9 @@ class Spends:
         completion = await self.scripted.ask(call, emit)
         most = call.request.sampling.max_tokens
         assert most is not None, "within a budget every answer has an end"
-        return replace(completion, usage=Usage(int(tokens_at_most(call.request) * self.share), int(most * self.share)))
+        return replace(
+            completion, usage=Usage(int(estimate_prompt_tokens(call.request) * self.share), int(most * self.share))
+        )
 
 
 async def spend(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusion.limits.call_stats import MAX_AGE_S, MIN_SAMPLES, WINDOW, Experience, Latencies
+from fusion.limits.call_stats import MAX_AGE_S, MIN_SAMPLES, WINDOW, CallStats, Latencies
 
 NOW = 5000.0
 
@@ -24,11 +24,11 @@ def latencies(answered: list[float], given_up: list[float] = []) -> Latencies:  
 
 def test_little_is_concluded_from_nothing() -> None:
     few = latencies([1.0] * (MIN_SAMPLES - 1))
-    assert (few.quantile_s(0.9, NOW), few.pays_for_s(0.5, 1.0, NOW)) == (None, None)
-    assert latencies([]).pays_for_s(0.5, 1.0, NOW) is None
-    assert Experience().quantile_s("ada", "panel", 0.9, NOW) is None
-    assert Experience().pays_for_s("ada", "panel", 0.5, 1.0, NOW) is None
-    assert Experience().mean_cost_usd("ada", "panel") is None
+    assert (few.quantile_s(0.9, NOW), few.worthwhile_wait_s(0.5, 1.0, NOW)) == (None, None)
+    assert latencies([]).worthwhile_wait_s(0.5, 1.0, NOW) is None
+    assert CallStats().quantile_s("ada", "panel", 0.9, NOW) is None
+    assert CallStats().worthwhile_wait_s("ada", "panel", 0.5, 1.0, NOW) is None
+    assert CallStats().mean_cost_usd("ada", "panel") is None
 
 
 def test_of_calls_that_all_answered_a_quantile_is_the_nearest_rank() -> None:
@@ -54,22 +54,22 @@ def test_what_is_old_is_forgotten_and_so_is_what_is_more_than_the_window() -> No
 
 def test_waiting_pays_for_what_is_about_to_come_and_not_for_what_never_does() -> None:
     soon = latencies([1.2] * 20)
-    assert soon.pays_for_s(1.0, 1.0, NOW) == pytest.approx(0.2)
-    assert soon.pays_for_s(1.0, 0.1, NOW) == 0.0, "an answer is worth less than the wait"
-    assert latencies([], given_up=[2.0] * 20).pays_for_s(1.0, 1.0, NOW) == 0.0
+    assert soon.worthwhile_wait_s(1.0, 1.0, NOW) == pytest.approx(0.2)
+    assert soon.worthwhile_wait_s(1.0, 0.1, NOW) == 0.0, "an answer is worth less than the wait"
+    assert latencies([], given_up=[2.0] * 20).worthwhile_wait_s(1.0, 1.0, NOW) == 0.0
     ten_times_slower = latencies([10.0] * 20)
-    assert ten_times_slower.pays_for_s(1.0, 1.0, NOW) == 0.0
+    assert ten_times_slower.worthwhile_wait_s(1.0, 1.0, NOW) == 0.0
 
 
 def test_waiting_pays_until_the_fast_ones_are_in_when_some_hang() -> None:
     often = latencies([1.2] * 15, given_up=[9.0] * 5)
-    assert often.pays_for_s(1.0, 1.0, NOW) == pytest.approx(0.2)
-    assert often.pays_for_s(1.3, 1.0, NOW) is None, "of five that ran so long too little is known"
+    assert often.worthwhile_wait_s(1.0, 1.0, NOW) == pytest.approx(0.2)
+    assert often.worthwhile_wait_s(1.3, 1.0, NOW) is None, "of five that ran so long too little is known"
 
 
 def test_when_all_were_given_up_earlier_it_has_to_be_found_out_again() -> None:
     """Else a member that was slow once would never be waited for again."""
-    assert latencies([], given_up=[1.0] * WINDOW).pays_for_s(1.1, 1.0, NOW) is None
+    assert latencies([], given_up=[1.0] * WINDOW).worthwhile_wait_s(1.1, 1.0, NOW) is None
 
 
 TIMES = st.floats(0.1, 50)
@@ -81,7 +81,7 @@ def test_no_other_time_to_wait_is_worth_more(
 ) -> None:
     """Against the definition, computed the slow way for calls that all answered."""
     known = latencies(answered, given_up)
-    pays_s = known.pays_for_s(age_s, worth_s, NOW)
+    pays_s = known.worthwhile_wait_s(age_s, worth_s, NOW)
     later = [took_s for took_s in answered if took_s > age_s]
     if sum(took_s > age_s for took_s in [*answered, *given_up]) < MIN_SAMPLES:
         assert pays_s is None
@@ -107,7 +107,7 @@ def test_the_order_of_calls_says_nothing(calls: list[tuple[float, bool]], share:
     for took_s, answered in random.Random(1).sample(calls, len(calls)):
         other.add(took_s, answered, NOW)
     assert one.quantile_s(share, NOW) == other.quantile_s(share, NOW)
-    assert one.pays_for_s(1.0, 2.0, NOW) == other.pays_for_s(1.0, 2.0, NOW)
+    assert one.worthwhile_wait_s(1.0, 2.0, NOW) == other.worthwhile_wait_s(1.0, 2.0, NOW)
 
 
 @given(st.lists(st.tuples(TIMES, st.booleans()), min_size=WINDOW, max_size=WINDOW + 60), st.floats(0.05, 0.95))
@@ -118,11 +118,11 @@ def test_what_was_forgotten_leaves_nothing_behind(calls: list[tuple[float, bool]
     for took_s, answered in calls[-WINDOW:]:
         latest.add(took_s, answered, NOW)
     assert everything.quantile_s(share, NOW) == latest.quantile_s(share, NOW)
-    assert everything.pays_for_s(1.0, 2.0, NOW) == latest.pays_for_s(1.0, 2.0, NOW)
+    assert everything.worthwhile_wait_s(1.0, 2.0, NOW) == latest.worthwhile_wait_s(1.0, 2.0, NOW)
 
 
 def test_a_mean_cost_follows_the_latest_calls() -> None:
-    known = Experience()
+    known = CallStats()
     for cost_usd in (1.0, 1.0, 2.0):
         known.record("ada", "panel", 1.0, answered=True, at=NOW, cost_usd=cost_usd)
     assert known.mean_cost_usd("ada", "panel") == pytest.approx(1.1)

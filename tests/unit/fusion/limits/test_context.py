@@ -16,7 +16,7 @@ from deployments.api.errors import error_body, status_of
 from deployments.members.profiled import ProfiledMember, ProfiledTokenizer
 from fusion.chat import Call, ImagePart, Message, Request, Sampling, TextPart, Tool, ToolCall
 from fusion.errors import ContextExceeded, MemberError, MemberRejected, MemberUnavailable, NoQuorum, TakesNoImages
-from fusion.limits.context import PATIENCE_S, askable, size_bytes, unable
+from fusion.limits.context import TOKENIZER_TIMEOUT_S, drop_incapable_members, incapability_of, request_bytes
 from fusion.member import MemberProfile
 from fusion.presets import Pool, Task
 from fusion.results import Failure, Fused, Mode
@@ -131,7 +131,7 @@ async def test_the_only_one_who_is_asked_is_the_only_candidate_and_it_says_so() 
 @pytest.mark.parametrize("quorum", [None, 1])
 def test_nobody_takes_images(quorum: int | None) -> None:
     with pytest.raises(TakesNoImages, match="no member of the panel can take images") as raised:
-        askable(task_of({name: blind(name) for name in PANEL}, PICTURE, quorum), {})
+        drop_incapable_members(task_of({name: blind(name) for name in PANEL}, PICTURE, quorum), {})
     assert status_of(raised.value) == 400
     error = error_body(raised.value)["error"]
     assert (error["type"], error["code"], error["param"]) == (
@@ -143,9 +143,9 @@ def test_nobody_takes_images(quorum: int | None) -> None:
 
 def test_a_quorum_that_the_preset_fixes_is_kept() -> None:
     panel = {"ada": profile("ada"), "bob": blind("bob"), "cyd": profile("cyd")}
-    assert askable(task_of(panel, PICTURE, 2), {}).preset.quorum == 2
+    assert drop_incapable_members(task_of(panel, PICTURE, 2), {}).preset.quorum == 2
     with pytest.raises(TakesNoImages, match="fewer members of the panel than its quorum of 3"):
-        askable(task_of(panel, PICTURE, 3), {})
+        drop_incapable_members(task_of(panel, PICTURE, 3), {})
 
 
 async def test_too_few_that_answer_are_reported_with_those_who_were_left_out() -> None:
@@ -232,13 +232,13 @@ async def test_a_tokenizer_that_does_not_say_keeps_nobody_out(tokens: MemberErro
     result, _ = await asked(panel, long_request(400), tokenizers={"ada": Counts(tokens)}, quorum=2)
     assert {candidate.status for candidate in result.candidates} == {"answered"}
     waited_s = asyncio.get_running_loop().time() - began_at
-    assert waited_s == (pytest.approx(PATIENCE_S) if tokens is None else 0)
+    assert waited_s == (pytest.approx(TOKENIZER_TIMEOUT_S) if tokens is None else 0)
 
 
 def test_without_a_tokenizer_a_member_is_left_out_when_it_surely_has_no_room() -> None:
     request = long_request(1000)  # some thousand tokens
     panel = {"ada": small("ada", 900), "bob": small("bob", 1100), "cyd": profile("cyd")}
-    left = askable(task_of(panel, request), {})
+    left = drop_incapable_members(task_of(panel, request), {})
     assert left.preset.panel == ("bob", "cyd")
     (out,) = left.left_out
     assert out.failure is not None
@@ -249,14 +249,14 @@ def test_a_backend_that_cuts_prompts_is_sent_what_surely_fits() -> None:
     request = long_request(1000)
     for tokens, is_asked in ((1500, False), (1800, True)):
         cutting = small("ada", tokens, truncates_silently=True)
-        assert (unable(cutting, request) is None) == is_asked
-        assert unable(small("bob", tokens), request) is None
+        assert (incapability_of(cutting, request) is None) == is_asked
+        assert incapability_of(small("bob", tokens), request) is None
 
 
 def test_no_window_is_long_enough() -> None:
     panel = {"ada": small("ada", 100), "bob": small("bob", 200)}
     with pytest.raises(ContextExceeded, match="no member of the panel can take a prompt of this length") as raised:
-        askable(task_of(panel, long_request(1000)), {})
+        drop_incapable_members(task_of(panel, long_request(1000)), {})
     assert "context 100" in raised.value.message
     assert "context 200" in raised.value.message
     assert "word" not in raised.value.message
@@ -267,7 +267,7 @@ def test_no_window_is_long_enough() -> None:
 def test_reasons_that_differ_are_all_told() -> None:
     request = Request((Message("user", (TextPart("word " * 1000), *PICTURE.images)),))
     with pytest.raises(MemberRejected, match=r"ada: it takes no images.*bob: the prompt has") as raised:
-        askable(task_of({"ada": blind("ada"), "bob": small("bob", 100)}, request), {})
+        drop_incapable_members(task_of({"ada": blind("ada"), "bob": small("bob", 100)}, request), {})
     assert (type(raised.value), status_of(raised.value)) == (MemberRejected, 400)
 
 
@@ -279,12 +279,12 @@ async def test_a_members_system_prompt_is_counted_with_the_rest() -> None:
 
 
 def test_all_that_a_model_reads_has_a_size() -> None:
-    plain = size_bytes(QUESTION)
+    plain = request_bytes(QUESTION)
     called = Message("assistant", None, tool_calls=(ToolCall("1", "find", '{"a": 1}'),))
-    assert size_bytes(replace(QUESTION, messages=(*QUESTION.messages, called))) > plain + len('find{"a": 1}')
-    assert size_bytes(replace(QUESTION, tools=(Tool("find", "x" * 100),))) > plain + 100
+    assert request_bytes(replace(QUESTION, messages=(*QUESTION.messages, called))) > plain + len('find{"a": 1}')
+    assert request_bytes(replace(QUESTION, tools=(Tool("find", "x" * 100),))) > plain + 100
     snowmen, letters = (Request((Message("user", text),)) for text in ("\N{SNOWMAN}" * 10, "x" * 30))
-    assert size_bytes(snowmen) == size_bytes(letters)
+    assert request_bytes(snowmen) == request_bytes(letters)
 
 
 # --- always -----------------------------------------------------------------------------------------------------------
@@ -310,11 +310,11 @@ def test_who_is_asked_can_take_it_and_who_is_left_out_cannot(
     request = Request((Message("user", (TextPart("word " * words), *image)),), Sampling(max_tokens=max_tokens))
     task = task_of(panel, request, quorum)
     errors: dict[str, MemberError] = {
-        name: error for name, each in panel.items() if (error := unable(each, request, counted.get(name)))
+        name: error for name, each in panel.items() if (error := incapability_of(each, request, counted.get(name)))
     }
     able = tuple(name for name in panel if name not in errors)
     try:
-        left = askable(task, counted)
+        left = drop_incapable_members(task, counted)
     except MemberRejected as error:
         assert len(able) < (task.preset.quorum if quorum else 1)
         assert all(name in error.message for name in errors)
@@ -325,17 +325,17 @@ def test_who_is_asked_can_take_it_and_who_is_left_out_cannot(
     for name in able:
         if has_image:
             assert panel[name].takes_images
-    assert askable(left, counted) == left, "once is enough"
+    assert drop_incapable_members(left, counted) == left, "once is enough"
 
 
 @given(st.integers(0, 2000), st.integers(1, 3000), st.integers(0, 500))
 def test_a_longer_window_never_keeps_a_member_out(words: int, window: int, more: int) -> None:
     request = long_request(words)
-    if unable(small("ada", window), request) is None:
-        assert unable(small("ada", window + more), request) is None
+    if incapability_of(small("ada", window), request) is None:
+        assert incapability_of(small("ada", window + more), request) is None
 
 
 def test_a_pool_without_limits_is_left_as_it_is() -> None:
     task, pool = scene(members("ada", "bob"))
-    assert askable(task, {}) is task
+    assert drop_incapable_members(task, {}) is task
     assert pool.tokenizers == Pool({}, {}).tokenizers == {}

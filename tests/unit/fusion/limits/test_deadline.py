@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from fusion.limits.call_stats import Experience
-from fusion.limits.deadline import skips_for
+from fusion.limits.call_stats import CallStats
+from fusion.limits.deadline import parts_to_skip
 from fusion.presets import DecisionMode, Skip
 from fusion.results import Fused, Mode
 from fusion.runtime.runner import fuse
@@ -19,8 +19,8 @@ PANEL_S, REBUTTAL_S, JUDGE_S, SLOW_JUDGE_S = 2.0, 3.0, 4.0, 5.0
 """Of twenty verdicts one took longer, so that two at once take longer within nine in ten."""
 
 
-def experience(at: float, *, judge: bool = True) -> Experience:
-    known = Experience()
+def call_stats(at: float, *, judge: bool = True) -> CallStats:
+    known = CallStats()
     for index in range(20):
         for member, panel_s in (("ada", 1.0), ("bob", PANEL_S), ("cyd", 30.0)):
             known.record(member, "panel", panel_s, answered=True, at=at)
@@ -60,16 +60,16 @@ async def test_a_short_deadline_drops_the_second_order_then_the_debate_then_the_
     members = {name: ScriptedMember() for name in ("ada", "bob", "cyd", "judge")}
     task, _ = scene(members, mode, quorum=2, deadline_s=deadline_s, rounds=2, decision=decision)
     preset = replace(task.preset, both_orders=True)
-    assert skips_for(preset, deadline_s, experience(0.0), 0.0) == frozenset(dropped)
-    one_order = skips_for(task.preset, deadline_s, experience(0.0), 0.0)
+    assert parts_to_skip(preset, deadline_s, call_stats(0.0), 0.0) == frozenset(dropped)
+    one_order = parts_to_skip(task.preset, deadline_s, call_stats(0.0), 0.0)
     assert one_order <= frozenset(dropped) - {"second_order"}
 
 
 def test_nothing_is_dropped_on_account_of_what_is_not_known() -> None:
     task, _ = scene({name: ScriptedMember() for name in ("ada", "bob", "cyd", "judge")}, quorum=2, deadline_s=1.0)
-    assert skips_for(task.preset, 1.0, Experience(), 0.0) == frozenset()
-    assert skips_for(task.preset, 1.0, experience(0.0, judge=False), 0.0) == frozenset()
-    assert skips_for(replace(task.preset, panel=("ada",)), 0.1, experience(0.0), 0.0) == frozenset()
+    assert parts_to_skip(task.preset, 1.0, CallStats(), 0.0) == frozenset()
+    assert parts_to_skip(task.preset, 1.0, call_stats(0.0, judge=False), 0.0) == frozenset()
+    assert parts_to_skip(replace(task.preset, panel=("ada",)), 0.1, call_stats(0.0), 0.0) == frozenset()
 
 
 async def run(mode: Mode, deadline_s: float, rounds: int = 1) -> tuple[Fused, dict[str, ScriptedMember], float]:
@@ -82,7 +82,7 @@ async def run(mode: Mode, deadline_s: float, rounds: int = 1) -> tuple[Fused, di
     }
     task, pool = scene(members, mode, quorum=2, deadline_s=deadline_s, rounds=rounds)
     began_at = loop.time()
-    result = await fuse(task, pool, experience=experience(began_at))
+    result = await fuse(task, pool, call_stats=call_stats(began_at))
     return result, members, loop.time() - began_at
 
 
@@ -111,23 +111,23 @@ async def test_what_is_commanded_for_a_deadline(
 async def test_without_a_judge_to_keep_time_for_stragglers_have_all_of_it() -> None:
     members = {"ada": ScriptedMember(Answer("four"), delay_s=1.0), "bob": ScriptedMember(Hang())}
     task, pool = scene({**members, "judge": ScriptedMember()}, quorum=1, grace=9.0, deadline_s=4.0)
-    known = experience(asyncio.get_running_loop().time())
+    known = call_stats(asyncio.get_running_loop().time())
     for _ in range(20):
         known.record("bob", "panel", 1.0, answered=True, at=asyncio.get_running_loop().time())
     fixed = replace(task.preset, policy=task.preset.policy.with_grace(9.0))
-    result = await fuse(replace(task, preset=fixed), pool, experience=known)
+    result = await fuse(replace(task, preset=fixed), pool, call_stats=known)
     assert result.dropped == ("judge",)
     assert result.timings.panel_ms == pytest.approx(4000)
 
 
 async def test_judges_that_are_never_in_time_are_learnt_about_and_then_not_asked() -> None:
-    known = Experience()
+    known = CallStats()
     outcomes: list[tuple[int, tuple[str, ...]]] = []
     for _ in range(10):
         members = {name: ScriptedMember(Answer(name), delay_s=1.0) for name in ("ada", "bob")}
         judge = ScriptedMember(Hang())
         task, pool = scene({**members, "judge": judge}, "merge", quorum=2, deadline_s=5.0)
-        result = await fuse(task, pool, experience=known)
+        result = await fuse(task, pool, call_stats=known)
         outcomes.append((len(judge.calls), result.dropped))
     assert outcomes[:8] == [(1, ())] * 8
     assert outcomes[8:] == [(0, ("judge",))] * 2

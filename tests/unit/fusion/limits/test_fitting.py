@@ -18,15 +18,15 @@ from fusion.errors import MemberUnavailable
 from fusion.judging.prompts import analysis_messages, merge_request, rebuttal_request, verdict_request
 from fusion.judging.ranking import reversed_order
 from fusion.limits.budget import MAX_OUTPUT_TOKENS, Budget
-from fusion.limits.context import ANSWER_SHARE, most_tokens, text_bytes
-from fusion.limits.fitting import LEAST_TOKENS, shown_answers, with_answers
+from fusion.limits.context import ANSWER_SHARE, max_tokens, text_bytes
+from fusion.limits.fitting import MIN_SHOWN_TOKENS, shown_answers, with_answers
 from fusion.member import MemberProfile
 from fusion.pricing import Price
 from fusion.results import Fused, Mode
 from fusion.runtime.runner import fuse
 from fusion.testing import Answer, Reply, ScriptedMember
 from fusion.text.provenance import provenance
-from fusion.text.sanitize import MARK, quoted
+from fusion.text.sanitize import MARK, mark_lines
 from tests.support.panels import answered, favouring, profile, scene
 from tests.support.panels import shown_answers as shown_to
 
@@ -116,8 +116,8 @@ async def test_long_candidates_come_down_to_one_level_and_the_short_stay_whole()
     assert result.fit is not None
     told = {each.member: each for each in result.fit.shortened}
     assert {name: (each.reader, each.stage, each.tokens, each.estimated) for name, each in told.items()} == {
-        "bob": ("judge", "judge", len(quoted(LONG)) // 3 + 1, False),
-        "cyd": ("judge", "judge", len(quoted(LONGER)) // 3 + 1, False),
+        "bob": ("judge", "judge", len(mark_lines(LONG)) // 3 + 1, False),
+        "cyd": ("judge", "judge", len(mark_lines(LONGER)) // 3 + 1, False),
     }
     assert all(each.shown_tokens < each.tokens for each in told.values())
     assert fusion_body(result, "fusion/test", [])["fit"]["shortened"][0] == {
@@ -163,8 +163,8 @@ async def test_without_a_tokenizer_tokens_are_estimated_at_the_high_end(tokenize
     result, judge = await asked(PANEL, tokenizer=tokenizer)
     assert result.fit is not None
     assert {each.estimated for each in result.fit.shortened} == {True}
-    assert result.fit.shortened[0].tokens == most_tokens(text_bytes(quoted(LONG)))
-    assert most_tokens(len(judge.calls[0].request.messages[-1].text.encode())) < 4000 - 768
+    assert result.fit.shortened[0].tokens == max_tokens(text_bytes(mark_lines(LONG)))
+    assert max_tokens(len(judge.calls[0].request.messages[-1].text.encode())) < 4000 - 768
 
 
 async def test_a_judge_whose_context_the_conversation_fills_is_not_asked() -> None:
@@ -305,7 +305,7 @@ async def test_a_prompt_that_is_sent_fits_and_one_that_is_not_could_not(
     tokenizer = Tokenizer() if has_tokenizer else None
     result, judge = await asked(texts, tokens, tokenizer=tokenizer)
     if not judge.calls:
-        assert (tokens - 768 - 700) < LEAST_TOKENS * len(words)
+        assert (tokens - 768 - 700) < MIN_SHOWN_TOKENS * len(words)
         return
     (call,) = judge.calls
     (prompt,) = await Tokenizer().count(call)

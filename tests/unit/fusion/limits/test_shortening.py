@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusion.limits.fitting import fair_level, shortened
-from fusion.text.sanitize import MARK, quoted
+from fusion.text.sanitize import MARK, mark_lines
 
 SIZES = st.lists(st.integers(0, 5000), max_size=8)
 ROOM = st.integers(-100, 20_000)
@@ -102,7 +102,7 @@ def test_what_is_kept_is_the_beginning_and_the_end_around_the_note(text: str, ke
 
 @given(TEXTS, st.integers(60, 400))
 def test_no_line_of_a_judged_answer_loses_its_mark(text: str, keep_chars: int) -> None:
-    short = shortened(quoted(text), keep_chars, NOTE)
+    short = shortened(mark_lines(text), keep_chars, NOTE)
     assert [line for line in short.split("\n") if not line.startswith(MARK.strip())] in ([], [NOTE])
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from fusion.chat import Completion
 from fusion.errors import MemberUnavailable, NoQuorum
-from fusion.limits.call_stats import Experience
+from fusion.limits.call_stats import CallStats
 from fusion.modes.auto import cheapest
 from fusion.presets import AgreementPolicy
 from fusion.pricing import Price
@@ -42,13 +42,13 @@ async def test_two_that_agree_are_the_answer_and_nobody_else_is_asked() -> None:
     members = members_of(ada="four", bob="The answer is 4.", cyd="four", dan="4")
     task, pool = scene(members, "auto", profiles=PRICED, agreement=AgreementPolicy(), quorum=3)
     watcher = Recorder()
-    known = Experience()
+    known = CallStats()
     now = asyncio.get_running_loop().time()
     for _ in range(10):
         known.record("judge", "write", 2.0, answered=True, at=now, cost_usd=0.5)
         known.record("ada", "panel", 2.0, answered=True, at=now, cost_usd=0.25)
         known.record("cyd", "panel", 2.0, answered=True, at=now, cost_usd=0.125)
-    result = await fuse(task, pool, watcher=watcher, experience=known)
+    result = await fuse(task, pool, watcher=watcher, call_stats=known)
     assert [len(member.calls) for member in members.values()] == [0, 1, 0, 1, 0]
     assert (result.completion.text, watcher.text, result.mode) == ("The answer is 4.", "The answer is 4.", "auto")
     assert [candidate.member for candidate in result.candidates] == ["bob", "dan"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fusion.chat import Completion
 from fusion.errors import MemberUnavailable
-from fusion.limits.call_stats import Experience
+from fusion.limits.call_stats import CallStats
 from fusion.runtime.round import Answered, Cancel, Close, Failed, Round, RoundPolicy, Ticked, WakeAt
 from fusion.runtime.runner import fuse
 from fusion.testing import Answer, ScriptedMember
@@ -81,7 +81,7 @@ def test_an_adaptive_wait_is_never_longer_than_a_fixed_one(
         assert panel.closed
 
 
-async def p50_s(straggler_s: float | None, known: Experience, requests: int = 60) -> float:
+async def p50_s(straggler_s: float | None, known: CallStats, requests: int = 60) -> float:
     loop = asyncio.get_running_loop()
     took: list[float] = []
     for _ in range(requests):
@@ -91,21 +91,21 @@ async def p50_s(straggler_s: float | None, known: Experience, requests: int = 60
         members["judge"] = ScriptedMember(favouring("four"), delay_s=0.5)
         task, pool = scene(members, quorum=2, grace=1.0)
         began_at = loop.time()
-        await fuse(task, pool, experience=known)
+        await fuse(task, pool, call_stats=known)
         took.append(loop.time() - began_at)
     return sorted(took)[len(took) // 2]
 
 
 async def test_a_straggler_ten_times_slower_does_not_move_the_median() -> None:
-    assert await p50_s(10.0, Experience()) == pytest.approx(await p50_s(None, Experience()))
+    assert await p50_s(10.0, CallStats()) == pytest.approx(await p50_s(None, CallStats()))
 
 
 async def test_one_that_is_a_little_slower_is_still_waited_for() -> None:
-    assert await p50_s(1.3, Experience()) == pytest.approx(1.8)
+    assert await p50_s(1.3, CallStats()) == pytest.approx(1.8)
 
 
 async def test_a_straggler_that_becomes_fast_is_found_out() -> None:
-    known = Experience()
+    known = CallStats()
     await p50_s(10.0, known)
     assert await p50_s(1.3, known, requests=10) == pytest.approx(1.6), "nobody knows yet"
     await asyncio.sleep(601)
@@ -113,18 +113,18 @@ async def test_a_straggler_that_becomes_fast_is_found_out() -> None:
 
 
 async def test_what_was_not_waited_for_is_reported_and_a_fixed_grace_is_waited() -> None:
-    known = Experience()
+    known = CallStats()
     now = asyncio.get_running_loop().time()
     for _ in range(20):
         known.record("bob", "panel", 9.0, answered=True, at=now)
     members = {"ada": ScriptedMember(Answer("four"), delay_s=1.0), "bob": ScriptedMember(Answer("5"), delay_s=9.0)}
     task, pool = scene({**members, "judge": ScriptedMember()}, quorum=1, grace=2.0)
-    result = await fuse(task, pool, experience=known)
+    result = await fuse(task, pool, call_stats=known)
     assert result.timings.panel_ms == pytest.approx(1000)
     assert result.saved is not None
     assert (result.saved.cut_short, result.saved.time_ms) == (("bob",), pytest.approx(2000))
     assert (result.saved.judge_calls, result.saved.unasked, result.saved.cost_usd) == (0, (), 0)
     fixed = replace(task.preset, policy=task.preset.policy.with_grace(2.0))
-    result = await fuse(replace(task, preset=fixed), pool, experience=known)
+    result = await fuse(replace(task, preset=fixed), pool, call_stats=known)
     assert result.timings.panel_ms == pytest.approx(3000)
     assert result.saved is None

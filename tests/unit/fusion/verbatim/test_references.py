@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 
-from fusion.text.sanitize import disarmed
+from fusion.text.sanitize import neutralize_markup
 from fusion.verbatim.references import INLINE_MIN_CHARS, MAX_BLOCKS
 from tests.support.verbatim import ANY_TEXT, BLOCKS, CODE, FENCE, LINK, TABLE, TEXTS, offer, offer_or_none
 
@@ -72,4 +72,4 @@ def test_a_draft_is_shown_as_it_is_but_for_references(draft: str, other: str) ->
             shown = shown.replace(reference if block.inline else f"{reference}\n{block.indent}", "")
             for indent in ("", " ", "  ", "\t"):
                 shown = shown.replace(f"{reference}\n{indent}", "") if reference in shown else shown
-        assert "".join(shown.split()) == "".join(disarmed(text).split())
+        assert "".join(shown.split()) == "".join(neutralize_markup(text).split())
