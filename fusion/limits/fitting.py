@@ -176,7 +176,7 @@ def shortened(text: str, keep_chars: int, note: str) -> str:
     tail = _until_boundary(tail[::-1])[::-1]
     begins = len(text) - len(tail)
     line_begins = text.rfind("\n", 0, begins) + 1
-    if begins > line_begins and text.startswith(MARK, line_begins):
+    if tail and begins > line_begins and text.startswith(MARK, line_begins):
         tail = MARK + tail
     return "\n".join([*([head.rstrip("\n")] if head else []), note, *([tail.lstrip("\n")] if tail else [])])
 
