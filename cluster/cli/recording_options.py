@@ -10,22 +10,17 @@ from datetime import UTC, date, datetime
 from enum import StrEnum
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from typer.core import TyperCommand
 
+from cluster.cli.output import ExitCode, fail, warn
 from cluster.recordings.filter import RecordingFilter
 
 if TYPE_CHECKING:
     from cluster.config.schema import ClusterConfig
     from cluster.recordings.folder import RecordingFolder
-
-EXIT_FAILED = 1
-
-
-EXIT_BAD_USAGE = 2
 
 
 class Outcome(StrEnum):
@@ -71,7 +66,7 @@ def recording_filter(
 ) -> RecordingFilter:
     """The recordings that a command's options select."""
     if day is not None and (since is not None or until is not None):
-        fail("give either --day, or --since and --until", EXIT_BAD_USAGE)
+        fail("give either --day, or --since and --until", ExitCode.USAGE)
     return RecordingFilter(_day(day or since), _day(day or until), preset, member, outcome and outcome.value)
 
 
@@ -115,7 +110,7 @@ class RecordingsCommand(TyperCommand):
 
 def warn_renamed(former: str, current: str) -> None:
     """Print on standard error that a command or an option has a new name."""
-    aside(f"{former} is now called {current}; the former name is accepted in this release only", "yellow")
+    warn(f"{former} is now called {current}; the former name is accepted in this release only")
 
 
 @contextmanager
@@ -128,18 +123,18 @@ def reading(path: str) -> Generator[RecordingFolder]:
         yield folder
     except RecordingsError as error:
         _name_skipped(folder)
-        fail(str(error), EXIT_FAILED)
+        fail(str(error))
     except BrokenPipeError:
-        raise typer.Exit(EXIT_FAILED) from None  # the reader of standard output has closed it
+        raise typer.Exit(ExitCode.FAILED) from None  # the reader of standard output has closed it
     except OSError as error:
-        fail(f"{error.filename or 'output'}: {error.strerror}", EXIT_FAILED)
+        fail(f"{error.filename or 'output'}: {error.strerror}")
     if _name_skipped(folder):
-        raise typer.Exit(EXIT_FAILED)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _name_skipped(folder: RecordingFolder) -> bool:
     for file, reason in folder.skipped:
-        aside(f"skipped {file}: {reason}", "yellow")
+        warn(f"skipped {file}: {reason}")
     return bool(folder.skipped)
 
 
@@ -150,7 +145,7 @@ def loaded(file: Path | None) -> ClusterConfig:
     try:
         return load(file or EMBEDDED)
     except ConfigError as error:
-        fail(str(error), EXIT_BAD_USAGE)
+        fail(str(error), ExitCode.USAGE)
 
 
 def text_in(file: Path) -> str:
@@ -158,7 +153,7 @@ def text_in(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        fail(f"{file} cannot be read: {type(error).__name__}", EXIT_BAD_USAGE)
+        fail(f"{file} cannot be read: {type(error).__name__}", ExitCode.USAGE)
 
 
 def configured_path(file: Path | None) -> str:
@@ -166,7 +161,7 @@ def configured_path(file: Path | None) -> str:
     config = loaded(file)
     if config.recordings is None:
         where = f"{file} has no recordings.path" if file else "no recordings were named"
-        fail(f"{where}. Give --recordings PATH, or -c FILE with recordings: {{path: ...}}", EXIT_BAD_USAGE)
+        fail(f"{where}. Give --recordings PATH, or -c FILE with recordings: {{path: ...}}", ExitCode.USAGE)
     return config.recordings.path
 
 
@@ -178,23 +173,4 @@ def _day(text: str | None) -> date | None:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        fail(f"{text!r} is not a day: write it as 2026-01-31, or today", EXIT_BAD_USAGE)
-
-
-def say(renderable: object) -> None:
-    """Print on standard output, in lines of 200 characters where that is not a terminal."""
-    console = Console(highlight=False, emoji=False)
-    if not console.is_terminal:
-        console.width = 200  # so that other programs get each row in one line
-    console.print(renderable)
-
-
-def aside(line: str, style: str | None = None) -> None:
-    """Print a line on standard error."""
-    Console(stderr=True, highlight=False, emoji=False).print(line, style=style, markup=False, soft_wrap=True)
-
-
-def fail(message: str, code: int) -> NoReturn:
-    """Print the reason on standard error, and end the command with an exit code."""
-    aside(message, "red")
-    raise typer.Exit(code)
+        fail(f"{text!r} is not a day: write it as 2026-01-31, or today", ExitCode.USAGE)

@@ -10,16 +10,14 @@ from typing import Annotated, Any
 
 import typer
 
+from cluster.cli.output import ExitCode, fail, notify
+from cluster.cli.output import show as display
 from cluster.cli.recording_options import (
-    EXIT_BAD_USAGE,
     Day,
     RecordingsCommand,
-    aside,
-    fail,
     reading,
     recording_filter,
     recordings_path,
-    say,
     warn_renamed,
     with_options,
 )
@@ -70,9 +68,9 @@ def ls(
         if as_json:
             export.write_jsonl(rows, sys.stdout)
         elif rows:
-            say(show.summary_table(rows))
+            display(show.summary_table(rows))
         else:
-            aside("no recording matches")
+            notify("no recording matches")
 
 
 @with_options(path=recordings_path)
@@ -95,7 +93,7 @@ def show(
         if as_json:
             typer.echo(export.as_json(row))
         else:
-            say(showing.details(row))
+            display(showing.details(row))
 
 
 @with_options(path=recordings_path, selected=recording_filter)
@@ -117,7 +115,7 @@ def export(
     from cluster.recordings import export as exporting
 
     if form is Format.parquet and output is None:
-        fail("Parquet is not text: give a file with -o", EXIT_BAD_USAGE)
+        fail("Parquet is not text: give a file with -o", ExitCode.USAGE)
     with reading(path) as folder:
         rows = folder.rows(selected)
         if form is Format.parquet and output is not None:
@@ -129,7 +127,7 @@ def export(
             else:
                 with output.open("w", encoding="utf-8", newline="") as file:
                     count = write(rows, file)
-        aside(f"{count} requests" + (f" in {output}" if output else ""))
+        notify(f"{count} requests" + (f" in {output}" if output else ""))
 
 
 @with_options(path=recordings_path, selected=recording_filter)
@@ -156,7 +154,7 @@ def report(
             raise RecordingsError("no recording matches")
         notes = [f"skipped: {Path(file).name}, {reason}" for file, reason in folder.skipped]
         output.write_text(page(found, notes), encoding="utf-8")
-        aside(f"{found.requests} requests in {output}")
+        notify(f"{found.requests} requests in {output}")
 
 
 class FormerReportCommand(RecordingsCommand):

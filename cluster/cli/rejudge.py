@@ -9,19 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 
+from cluster.cli.output import ExitCode, fail, notify, stderr
+from cluster.cli.output import show as display
 from cluster.cli.recording_options import (
-    EXIT_BAD_USAGE,
     RecordingsPath,
-    aside,
     configured_path,
-    fail,
     loaded,
     reading,
     recording_filter,
-    say,
     text_in,
     with_options,
 )
@@ -87,7 +84,7 @@ def rejudge(
 
     path = recordings or configured_path(config)
     if output is None and not (is_local(path) and local_folder(path).is_dir()):
-        fail("give a file for the results with -o", EXIT_BAD_USAGE)
+        fail("give a file for the results with -o", ExitCode.USAGE)
     target = output or rejudging.default_target(local_folder(path), judge)
     guidance = None if prompt is None else text_in(prompt)
     known = loaded(config) if config is not None or url is None else None
@@ -96,7 +93,7 @@ def rejudge(
         eligible = rejudging.count_eligible(folder, selected, limit)
         folder.skipped.clear()  # the second pass reads them again
         for reason, count in eligible.left_out.items():
-            aside(f"left out: {count} {reason}")
+            notify(f"left out: {count} {reason}")
         key = key_env if os.environ.get(key_env) else None
         if url is not None:
             access = service_judge(url, key, judge, known)
@@ -106,7 +103,7 @@ def rejudge(
             raise RecordingsError("give the configuration that has the member with -c, or a service with --url")
         async with access as opened:
             new = NewJudge(opened.member, opened.profile, None if mode is None else mode.value, guidance, timeout_s)
-            with Progress(console=Console(stderr=True), transient=True) as progress:
+            with Progress(console=stderr, transient=True) as progress:
                 bar = progress.add_task(f"{judge} judges", total=eligible.requests)
                 rows = folder.rows(selected)
                 return await rejudging.rejudge(rows, new, concurrency, eligible.requests, lambda: progress.advance(bar))
@@ -121,7 +118,7 @@ def rejudge(
         if as_json:
             typer.echo(json.dumps({**comparison.as_json(), "results": str(target)}, indent=2))
         else:
-            say(rejudging.comparison_tables(comparison))
-            aside(f"results are in {target}")
+            display(rejudging.comparison_tables(comparison))
+            notify(f"results are in {target}")
         if all(result.error for result in results):
             raise RecordingsError("no request could be decided")
