@@ -88,7 +88,7 @@ def environment(local: bool) -> dict[str, str]:
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         # By default a stopping replica waits half a minute for proxies on other nodes.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
-        # An HAProxy that died is missed after three looks, which by default takes half a minute.
+        # Serve replaces HAProxy after three failed health checks, which by default takes half a minute.
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
     }
     if not local:

@@ -61,7 +61,7 @@ def kill_haproxy(service: Service) -> Happened:
     pids = _haproxies(service)
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
-    return Happened(note="a stand-in until then", gone=frozenset(pids), kind=_haproxies)
+    return Happened(gone=frozenset(pids), kind=_haproxies)
 
 
 def kill_manager(service: Service) -> Happened:
@@ -77,8 +77,7 @@ def kill_controller(service: Service) -> Happened:
 
 
 def _haproxies(service: Service) -> set[int]:
-    """Those that Serve started, not what stands in for one."""
-    return {each.pid for each in service.haproxies() if not any("stand-in" in part for part in each.cmdline())}
+    return {each.pid for each in service.haproxies()}
 
 
 def apply(change: Callable[[Document], None]) -> Do:
