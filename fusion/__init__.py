@@ -2,7 +2,7 @@
 
 An evening's reading, in this order: `chat` (what goes to a member and what comes back), `results` (what is reported of
 a request), `member` (the one seam) and `presets` (what is asked); `steps` (what a mode can ask for) and `modes` (what
-is made of the answers); `runtime.round` (when a panel has answered enough) and `runtime.runner` (which carries it
+is made of the answers); `runtime.round_state` (when a panel has answered enough) and `runtime.runner` (which carries it
 out). Every other folder is one feature, and can be skipped. `testing` has members that follow a script.
 """
 

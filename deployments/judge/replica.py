@@ -33,7 +33,7 @@ from deployments.secrets import Secret
 from fusion.chat import Call, Completion
 from fusion.errors import EmptyCompletion, LimitReached, MemberTimeout
 from fusion.limits.call_stats import CallStats
-from fusion.limits.context import incapability_of
+from fusion.limits.eligibility import incapability_of
 from fusion.member import Emit
 from fusion.presets import Policy, Pool, Preset, Task
 from fusion.pricing import cost_usd

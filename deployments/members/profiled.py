@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fusion.chat import Call, Completion
-from fusion.limits.context import incapability_of
+from fusion.limits.eligibility import incapability_of
 from fusion.member import Emit, Member, MemberProfile, TokenCounter
 
 

@@ -16,7 +16,7 @@ from deployments.providers.openai.requests import chat_body
 from deployments.vllm.internals import TokenizeChatRequest, TokenizeCompletionRequest
 from fusion.chat import Call
 from fusion.errors import MemberUnavailable
-from fusion.limits.context import without_images
+from fusion.limits.eligibility import without_images
 
 
 async def engine_tokens(server: LLMServer, model_id: str, call: Call, texts: Sequence[str]) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ from fusion.chat import Call, Completion, Request
 from fusion.errors import BudgetTooSmall, MalformedReply, MemberError, MemberTimeout, PriceUnknown
 from fusion.judging.analysis import analysis_request
 from fusion.judging.prompts import REFERRING, merge_request, rebuttal_request, verdict_request
-from fusion.limits.context import ANSWER_SHARE, max_answer_tokens
+from fusion.limits.eligibility import ANSWER_SHARE, max_answer_tokens
 from fusion.member import MemberProfile
 from fusion.presets import Task
 from fusion.pricing import Price

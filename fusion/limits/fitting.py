@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from fusion.ballot import Ballot
 from fusion.chat import Call, Message, Request, TextPart
 from fusion.errors import ContextExceeded
-from fusion.limits.context import (
+from fusion.limits.eligibility import (
     ANSWER_SHARE,
     count_tokens,
     max_tokens,

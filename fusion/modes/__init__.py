@@ -1,6 +1,6 @@
 """The modes, one file each: `best_of`, `merge`, `debate`, `auto`. `MODES` has them by name.
 
-A mode is a coroutine function of a run and its task; it returns a decision. What several of them share: `panel`
+A mode is a coroutine function of a run and its task; it returns a decision. What several of them share: `convene`
 convenes the members and ends early where they agree, `outcomes` has the decisions in which no judge model had a part,
 `merge_check` compares a merge with the best candidate, and `merge_json` merges JSON answers field by field.
 """

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 
 from fusion.member import MemberProfile
 from fusion.modes.best_of import pick, verdict_prefill
+from fusion.modes.convene import answer_if_agreed_else, convene, settled_by_agreement
 from fusion.modes.merge import merge_prefill, write
-from fusion.modes.panel import answer_if_agreed_else, convene, settled_by_agreement
 from fusion.presets import Task
 from fusion.steps import Decision, Opening, Run
 

@@ -8,6 +8,7 @@ from fusion.errors import NoValidAnswer
 from fusion.judging.analysis import analyse_before_decision, analysis_beside, read_analysis
 from fusion.judging.judge import ask_verdict
 from fusion.judging.prompts import verdict_request
+from fusion.modes.convene import Answers, answer_if_agreed_else, convene, prefill_plan
 from fusion.modes.outcomes import (
     fall_back,
     judge_replaced_reason,
@@ -15,7 +16,6 @@ from fusion.modes.outcomes import (
     jury_incomplete_reason,
     single_candidate,
 )
-from fusion.modes.panel import Answers, answer_if_agreed_else, convene, prefill_plan
 from fusion.presets import Task
 from fusion.results import Assembly
 from fusion.steps import Decision, PrefillPlan, Run

@@ -11,8 +11,8 @@ from fusion.agreement.agreement import agree
 from fusion.ballot import blind
 from fusion.judging.prompts import rebuttal_request
 from fusion.modes.best_of import pick, verdict_prefill
+from fusion.modes.convene import Answers, answer_if_agreed_else, compare_valid, convene, settled_by_agreement
 from fusion.modes.merge import merge_prefill, write
-from fusion.modes.panel import Answers, answer_if_agreed_else, compare_valid, convene, settled_by_agreement
 from fusion.presets import Task
 from fusion.results import Candidate
 from fusion.steps import Convene, Decision, PrefillPlan, Run

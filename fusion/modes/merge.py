@@ -15,10 +15,10 @@ from fusion.judging.analysis import analyse_before_decision, analysis_beside, an
 from fusion.judging.judge import ask_verdict
 from fusion.judging.prompts import blocks_offered, merge_request
 from fusion.judging.succession import first_success
+from fusion.modes.convene import Answers, answer_if_agreed_else, convene, prefill_plan
 from fusion.modes.merge_check import return_better
 from fusion.modes.merge_json import write_json_answer
 from fusion.modes.outcomes import fall_back, judge_replaced_reason, judge_skipped, most_trusted, single_candidate
-from fusion.modes.panel import Answers, answer_if_agreed_else, convene, prefill_plan
 from fusion.presets import Task, time_shares
 from fusion.results import Analysis, Assembly, Candidate, Failure
 from fusion.steps import JUDGE_STAGES, AskJudge, Decision, JudgeFailures, Outcome, PrefillPlan, Run

@@ -9,7 +9,7 @@ from fusion.chat import Usage
 from fusion.limits.call_stats import CallStats
 from fusion.presets import Preset
 from fusion.results import Saved, Spent, Stage
-from fusion.runtime.round import Round
+from fusion.runtime.round_state import Round
 from fusion.steps import JUDGE_STAGES
 
 

@@ -10,7 +10,7 @@ from math import inf
 
 from fusion.chat import Call, Completion, Delta
 from fusion.errors import JudgeInterrupted, MemberTimeout
-from fusion.limits.context import without_images
+from fusion.limits.eligibility import without_images
 from fusion.presets import Task
 from fusion.progress import JudgeAsked, JudgeEnded, Observer, Watcher, notify
 from fusion.results import Failure

@@ -27,7 +27,7 @@ from fusion.presets import Pool
 from fusion.pricing import cost_usd
 from fusion.results import Candidate, Failure, Stage
 from fusion.runtime.accounting import Ledger
-from fusion.runtime.round import Answered, Event, Failed
+from fusion.runtime.round_state import Answered, Event, Failed
 from fusion.steps import Outcome
 from fusion.structured.tool_rules import without_forbidden_calls
 

@@ -15,8 +15,8 @@ from fusion.ballot import Ballot, answer_text
 from fusion.chat import Call, Completion, Delta, Request, ToolCallDelta
 from fusion.limits.budget import Budget, within_budget
 from fusion.limits.call_stats import CallStats
-from fusion.limits.context import keep_capable_members
 from fusion.limits.deadline import parts_to_skip
+from fusion.limits.eligibility import keep_capable_members
 from fusion.member import Emit
 from fusion.modes import MODES
 from fusion.modes.outcomes import flag_tool_rule_violations
@@ -35,7 +35,7 @@ from fusion.runtime.accounting import saved
 from fusion.runtime.judge_calls import JudgeCalls
 from fusion.runtime.member_calls import Calls, event_of, outcome_event
 from fusion.runtime.prefill import Prefill
-from fusion.runtime.round import (
+from fusion.runtime.round_state import (
     Abandoned,
     Ask,
     Cancel,

@@ -15,7 +15,7 @@ import fusion.presets
 import fusion.pricing
 import fusion.progress
 import fusion.results
-import fusion.runtime.round
+import fusion.runtime.round_state
 import fusion.steps
 from fusion.chat import (
     Call,
@@ -93,7 +93,7 @@ STATEFUL = {"Round"}
         fusion.presets,
         fusion.progress,
         fusion.results,
-        fusion.runtime.round,
+        fusion.runtime.round_state,
         fusion.chat,
     ],
     ids=lambda module: module.__name__,

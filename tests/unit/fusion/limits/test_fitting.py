@@ -18,7 +18,7 @@ from fusion.errors import MemberUnavailable
 from fusion.judging.prompts import analysis_messages, merge_request, rebuttal_request, verdict_request
 from fusion.judging.ranking import reversed_order
 from fusion.limits.budget import MAX_OUTPUT_TOKENS, Budget
-from fusion.limits.context import ANSWER_SHARE, max_tokens, text_bytes
+from fusion.limits.eligibility import ANSWER_SHARE, max_tokens, text_bytes
 from fusion.limits.fitting import MIN_SHOWN_TOKENS, shown_answers, with_answers
 from fusion.member import MemberProfile
 from fusion.pricing import Price

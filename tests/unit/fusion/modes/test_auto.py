@@ -12,7 +12,7 @@ from fusion.limits.call_stats import CallStats
 from fusion.modes.auto import cheapest
 from fusion.presets import AgreementPolicy
 from fusion.pricing import Price
-from fusion.runtime.round import Answered, Ask, Close, Failed, Round, RoundPolicy, Ticked, WakeAt
+from fusion.runtime.round_state import Answered, Ask, Close, Failed, Round, RoundPolicy, Ticked, WakeAt
 from fusion.runtime.runner import OPENING_SHARE, fuse
 from fusion.steps import Opening
 from fusion.testing import Answer, Behaviour, Fail, Hang, ScriptedMember

@@ -12,7 +12,7 @@ from fusion.chat import Completion
 from fusion.errors import JudgeInterrupted, MalformedReply, MemberUnavailable
 from fusion.member import Member
 from fusion.modes import MODES
-from fusion.modes.panel import convene
+from fusion.modes.convene import convene
 from fusion.presets import Task
 from fusion.progress import JudgeAsked, JudgeEnded, Progress
 from fusion.results import Failure, Fused

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fusion.chat import Completion
 from fusion.errors import MemberUnavailable
 from fusion.limits.call_stats import CallStats
-from fusion.runtime.round import Answered, Cancel, Close, Failed, Round, RoundPolicy, Ticked, WakeAt
+from fusion.runtime.round_state import Answered, Cancel, Close, Failed, Round, RoundPolicy, Ticked, WakeAt
 from fusion.runtime.runner import fuse
 from fusion.testing import Answer, ScriptedMember
 from tests.support.panels import favouring, scene

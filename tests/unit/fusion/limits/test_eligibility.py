@@ -16,7 +16,7 @@ from deployments.api.errors import error_body, status_of
 from deployments.members.profiled import ProfiledMember, ProfiledTokenizer
 from fusion.chat import Call, ImagePart, Message, Request, Sampling, TextPart, Tool, ToolCall
 from fusion.errors import ContextExceeded, MemberError, MemberRejected, MemberUnavailable, NoQuorum, TakesNoImages
-from fusion.limits.context import TOKENIZER_TIMEOUT_S, drop_incapable_members, incapability_of, request_bytes
+from fusion.limits.eligibility import TOKENIZER_TIMEOUT_S, drop_incapable_members, incapability_of, request_bytes
 from fusion.member import MemberProfile
 from fusion.presets import Pool, Task
 from fusion.results import Failure, Fused, Mode

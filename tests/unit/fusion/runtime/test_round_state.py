@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fusion.chat import Completion
 from fusion.errors import MemberUnavailable
-from fusion.runtime.round import (
+from fusion.runtime.round_state import (
     Abandoned,
     Answered,
     Ask,
