@@ -20,7 +20,7 @@
     │   └── EmptyCompletion       a reply without text and without tool calls
     ├── NoQuorum                  too few candidates to go on
     ├── InvalidVerdict            the judge model's words hold no verdict
-    ├── NoValidAnswer             nobody gave an answer of the form that was asked for
+    ├── NoValidAnswer             no answer has the form that was asked for
     └── JudgeInterrupted          the judge model broke off when part of its answer had been sent
 
 Errors cross process boundaries, so each survives a pickle round trip: the message is the only positional argument,

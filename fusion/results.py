@@ -35,7 +35,7 @@ shown to the judge model that writes the answer."""
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Something said, and by whom."""
+    """A statement, and the members that make it."""
 
     text: str
     members: tuple[str, ...]
@@ -215,7 +215,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Jury:
-    """How several judge models came to one verdict: what each said, the Borda points that follow from all of their
+    """How several judge models came to one verdict: the verdict of each, the Borda points that follow from all of their
     orders, and who gave no verdict, with its error's code."""
 
     verdicts: tuple[Verdict, ...]

@@ -107,7 +107,7 @@ def diff(
 ) -> None:
     """Show what a push would change. Nothing is changed.
 
-    The exit code is that of [bold]diff[/bold]: 0 when nothing differs, 1 when something does, 2 when nobody can say.
+    The exit code is that of [bold]diff[/bold]: 0 when nothing differs, 1 when something does, 2 when that is unknown.
     """
     from cluster.grafana.connection import GrafanaUnusable
 

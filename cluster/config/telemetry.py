@@ -63,7 +63,7 @@ class RecordingsConfig(StrictModel):
     def _consistent(self) -> RecordingsConfig:
         if self.content == "hash" and self.hash_key_env is None:
             raise ValueError(
-                "content: hash needs hash_key_env: without a key, whoever guesses a short prompt can recognise its hash"
+                "content: hash needs hash_key_env: without a key, a guessed prompt can be recognised by its hash"
             )
         if self.content != "hash" and self.hash_key_env is not None:
             raise ValueError(f"hash_key_env belongs to content: hash, this is {self.content}")
@@ -116,7 +116,7 @@ class TracingConfig(StrictModel):
         return endpoint
 
     def settings(self, providers: Mapping[str, str]) -> TracingSettings:
-        """What a replica is told. `providers` are the backends' providers by backend."""
+        """Build the settings of a replica. `providers` are the backends' providers by backend."""
         headers = None if self.headers_env is None else Secret(env=self.headers_env)
         return TracingSettings(
             self.endpoint, headers, self.service_name, self.sample, self.content, self.resource, providers

@@ -46,7 +46,7 @@ def connect(url: str, token: str) -> GrafanaApi:
 
 def _check_version(url: str, version: str) -> None:
     found = re.match(r"(\d+)\.(\d+)", version)
-    # Grafana can be told to hide its version; then there is nothing to hold it to.
+    # Grafana can be configured to hide its version; then it cannot be checked.
     if found and (int(found[1]), int(found[2])) < LEAST_VERSION:
         least = ".".join(map(str, LEAST_VERSION))
         raise GrafanaUnusable(f"the Grafana at {url} is {version}; {least} is the least that has what is needed")
@@ -78,7 +78,7 @@ def _reason(url: str, error: GrafanaException) -> str:
             "source (or name one that is there with --datasource)"
         )
     if error.status_code == 412:
-        return "it was saved by someone else meanwhile: look at it again with fusion grafana diff"
+        return "it was changed in Grafana in the meantime: compare again with fusion grafana diff"
     if error.status_code == 0:
         return f"the Grafana at {url} does not answer within {TIMEOUT_S:g} s"
     return f"the Grafana at {url} refuses: {error.message}"

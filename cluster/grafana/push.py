@@ -1,8 +1,8 @@
-"""What a Grafana has, what it would have, and the way from one to the other.
+"""Compares a Grafana with what this project would put there, and makes the changes.
 
-`changes` looks and decides, and each `Change` knows how to be done. A dashboard that was saved from here says so in the
-message of its latest version; one whose latest version says anything else was edited by hand, and is left alone unless
-forced. Each save names the version that was looked at, so that Grafana refuses it when someone was faster.
+`changes` compares, and each `Change` can be carried out. A dashboard saved by this project says so in the message of
+its latest version; one with any other message was edited by hand, and is not overwritten unless forced. Each save names
+the version that was compared, so that Grafana refuses it if another change came in between.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownLambdaType=false, reportUnknownVariableType=false

@@ -107,7 +107,7 @@ class _Schema:
         return min(self._places(self._root, location, (), None), key=lambda place: place.unexplained)
 
     def _places(self, node: _Node, location: Path, path: Path, union: Path | None) -> Iterator[_Place]:
-        """Yields the places that a location may mean, several where a union's branch cannot be told by its name."""
+        """Yields the places that a location may mean, several where the name does not tell a union's branch."""
         inner = self._inner(node)
         if inner is not None:
             for below in inner:

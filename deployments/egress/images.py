@@ -1,9 +1,9 @@
 """Checks the image URLs of requests, and fetches images for members that must not do so themselves.
 
-Whoever fetches an image may be where its URL's author must not reach: inside of the cluster, beside a cloud's metadata
-service, on this machine. So a request's URLs are checked once, before any member is asked (`ImageUrls.checked`). A
-member whose backend would fetch them from inside of a network is sent the images themselves (`ImageUrls.inlined`): a
-check is not enough there, as a name may resolve to another address the next time.
+The process that fetches an image may be able to reach what the URL's author must not: the cluster's network, a
+cloud's metadata service, this machine. So a request's URLs are checked once, before any member is asked
+(`ImageUrls.checked`). A member whose backend would fetch them from inside of a network is sent the images themselves
+(`ImageUrls.inlined`): a check is not enough there, as a name may resolve to another address the next time.
 """
 
 from __future__ import annotations

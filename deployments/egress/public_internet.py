@@ -101,7 +101,7 @@ class PublicInternet:
     def session(self) -> aiohttp.ClientSession:
         """Returns a client that connects to public addresses only, whatever a name resolves to the next time.
 
-        It keeps no cookies, follows no redirects by itself unless told to, and goes through no proxy: a proxy would
+        It keeps no cookies, follows no redirects unless asked to, and goes through no proxy: a proxy would
         look names up on its own. Its errors are aiohttp's and `OSError`.
         """
         connector = aiohttp.TCPConnector(

@@ -41,7 +41,7 @@ def agreement(
 ) -> Agreement | None:
     """What the comparison of the answered candidates came to; None when there was nothing to compare.
 
-    They `agreed` when so many say the same that they are a quorum, at least two, and more than half of all that
+    They `agreed` when those that say the same are a quorum, at least two, and more than half of all that
     answered or may still answer: then no straggler can change it. An answer that was cut off agrees with none, but
     counts. Neither the order of the candidates nor that of their arrival matters, but for the order of `members`, which
     is theirs.
@@ -129,8 +129,8 @@ def _long_likeness(a: str, b: str) -> float:
 
 def _numbers_and_negations(text: str) -> Counter[tuple[str, ...]]:
     """The numbers with what follows them, and the negations: what turns a long text's meaning in one word."""
-    said = words(text)
-    numbers = [(word, following) for word, following in pairwise([*said, ""]) if _NUMBER.match(word)]
+    tokens = words(text)
+    numbers = [(word, following) for word, following in pairwise([*tokens, ""]) if _NUMBER.match(word)]
     negations = [(word.casefold().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'"),) for word in _NEGATING.findall(text)]
     return Counter([*numbers, *negations])
 

@@ -122,16 +122,16 @@ def normal_form(text: str) -> NormalForm | None:
             return NormalForm("json", key)
     if len(text) > _MAX_SHORT_CHARS:
         return None
-    said = _unwrapped(unicodedata.normalize("NFC", text))
-    if not said:
+    unwrapped = _unwrapped(unicodedata.normalize("NFC", text))
+    if not unwrapped:
         return None
-    if option := _OPTION.fullmatch(said):
+    if option := _OPTION.fullmatch(unwrapped):
         return NormalForm("option", (option[1] or option[2] or option[3]).upper())
-    if quantity := _QUANTITY.fullmatch(said):
+    if quantity := _QUANTITY.fullmatch(unwrapped):
         return NormalForm("number", _quantity(quantity))
-    if len(re.findall(r"\w+", said)) > SHORT_WORDS:
+    if len(re.findall(r"\w+", unwrapped)) > SHORT_WORDS:
         return None
-    return NormalForm("text", " ".join(_tokens(said)))
+    return NormalForm("text", " ".join(_tokens(unwrapped)))
 
 
 def _unwrapped(text: str) -> str:

@@ -42,7 +42,7 @@ TOKENIZER_MISMATCH = 1.5
 
 
 _BLOCK_TOKENS = 8
-"""Of a candidate as long as it may be, one block is taken to have so many tokens at least."""
+"""Minimum number of tokens of a block, in the bound on a candidate of maximum length."""
 
 
 _REFERENCE_TOKENS = 14
@@ -90,8 +90,8 @@ class Budget:
         return bound_usd
 
     def settle(self, bound_usd: float, outcome: Completion | MemberError | None, cost_usd: float | None) -> None:
-        """A call is over: it cost what was told or, where nobody told, as much as it could; nothing if it was never
-        begun. None for a call that was cancelled."""
+        """Book a call that has ended: at its reported cost, else at its bound; at nothing if it never began. `outcome`
+        is None for a call that was cancelled."""
         self.under_way_usd -= bound_usd
         if cost_usd is not None:
             self.spent_usd += cost_usd

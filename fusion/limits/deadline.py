@@ -7,7 +7,7 @@ from fusion.presets import SKIPS, Preset, Skip
 from fusion.steps import JUDGE_STAGES
 
 SHARE = 0.9
-"""A part of the plan has time when so many of the calls that it takes are fast enough."""
+"""Fraction of the recorded calls that must be fast enough for a part of the plan to be kept."""
 
 
 def parts_to_skip(preset: Preset, left_s: float, call_stats: CallStats, now: float) -> frozenset[Skip]:

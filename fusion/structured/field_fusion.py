@@ -142,10 +142,10 @@ class _Fusing:
     def _texts(self, texts: list[str], keys: list[str], schema: Mapping[str, Any], path: tuple[str | int, ...]) -> Any:
         if {"format", "pattern"} & schema.keys():
             return self._voted(texts, keys, path)
-        said = [" ".join(words(text)) or text for text in texts]
+        normalized = [" ".join(words(text)) or text for text in texts]
         is_short = all(len(words(text)) <= SHORT_WORDS for text in texts)
-        if is_short or 2 * said.count(plurality(said)) > len(said):
-            return self._voted(texts, said, path)
+        if is_short or 2 * normalized.count(plurality(normalized)) > len(normalized):
+            return self._voted(texts, normalized, path)
         closeness = [sum(similarity(text, other) for other in texts) for text in texts]
         central = texts[closeness.index(max(closeness))]
         self._note(path, "central")

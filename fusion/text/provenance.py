@@ -71,17 +71,17 @@ class _Source:
     @classmethod
     def of(cls, candidate: Candidate) -> _Source:
         text = candidate.completion.text if candidate.completion else ""
-        said = words(text)
-        return cls(text, frozenset(said), frozenset(pairwise(said)))
+        tokens = words(text)
+        return cls(text, frozenset(tokens), frozenset(pairwise(tokens)))
 
 
 def _supporters(sentence: str, sources: Sequence[tuple[str, _Source]]) -> tuple[str, ...]:
-    said = words(sentence)
-    pairs = set(pairwise(said))
-    numbers = {word for word in said if any(character.isdigit() for character in word)}
+    tokens = words(sentence)
+    pairs = set(pairwise(tokens))
+    numbers = {word for word in tokens if any(character.isdigit() for character in word)}
     members: list[str] = []
     for member, source in sources:
-        share = len(pairs & source.pairs) / len(pairs) if pairs else float(set(said) <= source.words)
+        share = len(pairs & source.pairs) / len(pairs) if pairs else float(set(tokens) <= source.words)
         if share >= SUPPORT and numbers <= source.words:
             members.append(member)
     return tuple(members)

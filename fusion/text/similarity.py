@@ -8,7 +8,7 @@ from collections import Counter
 from itertools import pairwise
 
 SHORT_WORDS = 12
-"""Up to so many words an answer is short."""
+"""Maximum number of words of a short answer."""
 
 
 _WORD = re.compile(r"(?:(?<!\w)-(?=\.?\d))?(?:\.(?=\d))?\w+(?:[.,]\w+)*|[<>=≤≥≠%^+/]")

@@ -108,7 +108,7 @@ def test_one_that_is_saved_while_we_push_is_not_overwritten_even_by_force(grafan
     grafana.before = race
     beaten = run("push", grafana.url, "--force")
     assert beaten.exit_code == 1
-    assert "saved by someone else meanwhile" in beaten.output
+    assert "changed in Grafana in the meantime" in beaten.output
     assert grafana.dashboards["fusion-overview"][-1]["dashboard"]["title"] == "Theirs"
 
 

@@ -15,7 +15,7 @@ class KnownReplicas:
         self.connected: frozenset[str] = frozenset()
         """Those that this process has a socket to."""
         self.elsewhere: int | None = None
-        """How many run that this process has no socket to; None until Serve has told which ones run."""
+        """How many run that this process has no socket to; None until Serve has reported which ones run."""
 
     def set_running(self, replicas: frozenset[str]) -> None:
         self._running = replicas

@@ -24,7 +24,7 @@ class LocalFirstMember:
 
     Every caller spreads its own calls: a replica with a socket is sent a call while it has at most as many of them
     under way as, on average, the replicas that are reached through the handle alone (`SocketAwareRouter` keeps the
-    handle's calls to those). Until Serve has told which replicas run, calls go through the handle.
+    handle's calls to those). Until Serve has reported which replicas run, calls go through the handle.
 
     When a replica ends during a call, the call goes through the handle, unless a part of the answer is out already.
     """

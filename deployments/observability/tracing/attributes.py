@@ -49,7 +49,7 @@ def of_completion(completion: Completion, profile: MemberProfile | None) -> dict
 
 
 def of_usage(usage: Usage | None) -> dict[str, Any]:
-    """Tokens; nothing where nobody said."""
+    """The tokens of a call; empty if its backend reported none."""
     if usage is None:
         return {}
     return {
@@ -107,8 +107,8 @@ def answer(completion: Completion) -> dict[str, str]:
         parts.append({"type": "text", "content": completion.text})
     parts += map(_tool_call, completion.tool_calls)
     finish = {"stop": "stop", "length": "length", "tool_calls": "tool_call", "content_filter": "content_filter"}
-    said = {"role": "assistant", "parts": parts, "finish_reason": finish[completion.finish_reason]}
-    return {"gen_ai.output.messages": to_json([said]).decode()}
+    message = {"role": "assistant", "parts": parts, "finish_reason": finish[completion.finish_reason]}
+    return {"gen_ai.output.messages": to_json([message]).decode()}
 
 
 def _message(message: Message) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """JSON schemas as Anthropic's structured outputs take them.
 
 They know a part of JSON Schema and refuse the rest. As in Anthropic's own SDKs, what they do not know is put into the
-description, so that the model is told of it though nothing holds it to it, and objects are closed.
+description, which the model reads although nothing enforces it, and objects are closed.
 
 Source: https://platform.claude.com/docs/en/build-with-claude/structured-outputs
 """
@@ -55,8 +55,8 @@ def closed_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
             raise UnclosableObject
         kept["additionalProperties"] = False
     if unknown:
-        told = to_json(unknown).decode()
-        kept["description"] = f"{kept['description']}\n\n{told}" if "description" in kept else told
+        note = to_json(unknown).decode()
+        kept["description"] = f"{kept['description']}\n\n{note}" if "description" in kept else note
     return kept
 
 
