@@ -25,7 +25,7 @@ async def test_an_engine_member_keeps_the_contract(
 
 
 async def test_it_is_there_when_its_engine_is(smollm2: Engine) -> None:
-    assert (await smollm2.behind().status()).ready
+    assert (await smollm2.behind().status(["ada"]))["ada"].ready
 
 
 async def test_tokens_come_as_they_are_made(smollm2: Engine) -> None:
