@@ -185,7 +185,7 @@ async def test_a_seed_says_what_is_drawn(server: Server) -> None:
     assert one.text == same.text != other.text
     # The other protocol has no place for one.
     refused = await refusal(server, "anthropic", call("Tell a story.", 16, seed=7))
-    assert refused.message.startswith("seed is not possible")
+    assert refused.message.startswith("seed is not supported")
 
 
 @both
