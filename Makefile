@@ -38,7 +38,7 @@ serve: free-port $(STAMP) ## Serve, in the foreground: make serve [PORT=8123] [H
 
 .venv: $(STAMP) ## Install everything into .venv, with pinned versions
 
-test: check ## Everything that is checked, 15 minutes on two cores
+test: check ## Everything that is checked, some 20 minutes on two cores
 	+@$(TOGETHER) -j$(JOBS) $(SUITES)
 
 check: $(STAMP) ## The fast part, a minute: lint, types, import contract, unit tests

@@ -71,6 +71,8 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
             patch.delenv(name)
         # Ray's default is ten seconds, for which every question about a metric would wait.
         patch.setenv("RAY_metrics_report_interval_ms", "1000")
+        # A gauge that is set less often than Ray reports is missing from most scrapes.
+        patch.setenv("RAY_SERVE_HAPROXY_METRICS_REPORT_INTERVAL_S", "0.5")
         config = load.config(api, port, folder, collector.url) | {
             "observability": {"grafana_host": grafana, "prometheus_host": f"http://127.0.0.1:{metrics_port}"}
         }

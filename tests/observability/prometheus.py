@@ -36,16 +36,6 @@ class Prometheus:
         result = reply["data"]["result"]
         return result if reply["data"]["resultType"] == "vector" else [{"metric": {}, "value": result}]
 
-    def drawn(self, expression: str, last_s: float) -> list[dict[str, Any]]:
-        """The series that a panel draws of an expression, second by second: a gauge that is reported seldom has
-        data for some seconds only."""
-        now = time.time()
-        query = {"query": expression, "start": now - last_s, "end": now, "step": 1}
-        url = f"{self.url}/api/v1/query_range"
-        reply = httpx.get(url, params=query, trust_env=False, timeout=10, verify=_TLS).json()
-        assert reply["status"] == "success", expression
-        return reply["data"]["result"]
-
     def ask_until_data(self, expression: str, within_s: float) -> list[dict[str, Any]]:
         """The same, asked again until there is data, after a report of Ray and a scrape, or the time is over."""
         ends_at = time.monotonic() + within_s
